@@ -1,0 +1,271 @@
+//! A message as it lies in queues: immutable, shared by reference, already in the bytes that go out again.
+//!
+//! It never changes after it was built; a dead letter or a stripped header is a new message.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::amqp::content::Properties;
+
+/// Bytes held inside the message's own allocation; longer messages take a second one.
+const INLINE_BYTES: usize = 112;
+
+/// class id, weight and body size in front of the property flags.
+const HEADER_FIXED_BYTES: usize = 12;
+
+/// A published message. Cloning shares it: on fan-out every queue holds the same allocation.
+#[derive(Clone, Debug)]
+pub struct Message(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// exchange (shortstr), routing key (shortstr), content header payload, body.
+    bytes: SmallVec<[u8; INLINE_BYTES]>,
+    /// Where the content header payload begins; at most 512.
+    header_at: u16,
+    /// Where the body begins.
+    body_at: u32,
+    /// `delivery_mode` 2.
+    persistent: bool,
+    /// The `priority` property, 0 when absent.
+    priority: u8,
+}
+
+/// Why stored bytes are not a message.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} bytes are not a stored message: {1}")]
+pub struct MessageDecodeError(usize, &'static str);
+
+/// Collects a message while its frames arrive: exchange, routing key, content header, then body frames.
+#[derive(Debug, Default)]
+pub struct MessageBuilder {
+    bytes: SmallVec<[u8; INLINE_BYTES]>,
+    header_at: u16,
+    body_at: u32,
+}
+
+impl MessageBuilder {
+    /// Starts from the arguments of `basic.publish`; both names are at most 255 bytes, not necessarily UTF-8.
+    ///
+    /// # Panics
+    /// When a name is longer than a shortstr can be.
+    #[must_use]
+    pub fn new(exchange: &[u8], routing_key: &[u8]) -> Self {
+        let mut bytes = SmallVec::new();
+        for name in [exchange, routing_key] {
+            bytes.push(u8::try_from(name.len()).expect("a shortstr holds at most 255 bytes"));
+            bytes.extend_from_slice(name);
+        }
+        let header_at = u16::try_from(bytes.len()).expect("two shortstrs are at most 512 bytes");
+        Self { bytes, header_at, body_at: 0 }
+    }
+
+    /// Adds the content header: `properties` are the property flags and values as received.
+    /// Reserves room for the body, but never more than `reserve_max` bytes on the sender's word.
+    pub fn header(&mut self, body_size: u64, properties: &[u8], reserve_max: usize) {
+        let room = usize::try_from(body_size).unwrap_or(usize::MAX).min(reserve_max);
+        self.bytes.reserve(HEADER_FIXED_BYTES + properties.len() + room);
+        self.bytes.extend_from_slice(&60u16.to_be_bytes());
+        self.bytes.extend_from_slice(&0u16.to_be_bytes());
+        self.bytes.extend_from_slice(&body_size.to_be_bytes());
+        self.bytes.extend_from_slice(properties);
+        self.body_at = u32::try_from(self.bytes.len()).expect("a header fits a frame");
+    }
+
+    /// Adds one body frame's payload.
+    pub fn body(&mut self, payload: &[u8]) {
+        self.bytes.extend_from_slice(payload);
+    }
+
+    /// Body bytes received so far.
+    #[must_use]
+    pub fn body_len(&self) -> u64 {
+        self.bytes.len() as u64 - u64::from(self.body_at)
+    }
+
+    /// The message, with the two properties that queues read taken from `properties`.
+    #[must_use]
+    pub fn finish(self, properties: &Properties<'_>) -> Message {
+        Message(Arc::new(Inner {
+            persistent: properties.delivery_mode == Some(2),
+            priority: properties.priority.unwrap_or(0),
+            bytes: self.bytes,
+            header_at: self.header_at,
+            body_at: self.body_at,
+        }))
+    }
+
+    /// The property flags and values of the content header.
+    #[must_use]
+    pub fn properties(&self) -> &[u8] {
+        &self.bytes[usize::from(self.header_at) + HEADER_FIXED_BYTES..self.body_at as usize]
+    }
+
+    /// The exchange and the routing key it was started with.
+    #[must_use]
+    pub fn names(&self) -> (&[u8], &[u8]) {
+        names(&self.bytes)
+    }
+}
+
+impl Message {
+    /// A whole message at once: for messages that the broker makes itself, and for tests.
+    ///
+    /// # Panics
+    /// When a name is longer than 255 bytes or `properties` do not parse.
+    #[must_use]
+    pub fn new(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
+        let mut builder = MessageBuilder::new(exchange, routing_key);
+        builder.header(body.len() as u64, properties, body.len());
+        builder.body(body);
+        builder.finish(&Properties::parse(properties).expect("the broker writes properties that parse"))
+    }
+
+    /// Name of the exchange it was published to; empty for the default exchange.
+    #[must_use]
+    pub fn exchange(&self) -> &[u8] {
+        names(&self.0.bytes).0
+    }
+
+    /// The routing key it was published with.
+    #[must_use]
+    pub fn routing_key(&self) -> &[u8] {
+        names(&self.0.bytes).1
+    }
+
+    /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
+    #[must_use]
+    pub fn envelope(&self) -> &[u8] {
+        &self.0.bytes[..usize::from(self.0.header_at)]
+    }
+
+    /// Payload of the content header frame: class, weight, body size, flags, properties.
+    #[must_use]
+    pub fn header(&self) -> &[u8] {
+        &self.0.bytes[usize::from(self.0.header_at)..self.0.body_at as usize]
+    }
+
+    /// The property flags and values.
+    #[must_use]
+    pub fn properties(&self) -> &[u8] {
+        &self.header()[HEADER_FIXED_BYTES..]
+    }
+
+    /// The body, whole.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.0.bytes[self.0.body_at as usize..]
+    }
+
+    /// `delivery_mode` 2: it survives a restart in a durable queue.
+    #[must_use]
+    pub fn is_persistent(&self) -> bool {
+        self.0.persistent
+    }
+
+    /// The `priority` property, 0 when absent.
+    #[must_use]
+    pub fn priority(&self) -> u8 {
+        self.0.priority
+    }
+
+    /// Bytes of memory that it stands for: names, header and body.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.0.bytes.len()
+    }
+
+    /// Whether both are the same allocation: one publish that fanned out.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// A number that is equal for clones that live at the same time, and for no others.
+    #[must_use]
+    pub fn identity(&self) -> usize {
+        Arc::as_ptr(&self.0).addr()
+    }
+
+    /// Names, header and body in one piece, as the store keeps them; [`Message::decode`] reads it back.
+    #[must_use]
+    pub fn encoded(&self) -> &[u8] {
+        &self.0.bytes
+    }
+
+    /// Reads what [`Message::encoded`] gave.
+    ///
+    /// # Errors
+    /// When the bytes are cut or damaged.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MessageDecodeError> {
+        let bad = |reason| MessageDecodeError(bytes.len(), reason);
+        let exchange_len = usize::from(*bytes.first().ok_or(bad("empty"))?);
+        let key_len = usize::from(*bytes.get(1 + exchange_len).ok_or(bad("no routing key"))?);
+        let header_at = 2 + exchange_len + key_len;
+        let fixed = bytes.get(header_at..header_at + HEADER_FIXED_BYTES).ok_or(bad("no header"))?;
+        let body_size = u64::from_be_bytes(fixed[4..12].try_into().expect("eight bytes were sliced"));
+        let body_at = usize::try_from(body_size)
+            .ok()
+            .and_then(|size| bytes.len().checked_sub(size))
+            .filter(|at| *at >= header_at + HEADER_FIXED_BYTES)
+            .ok_or(bad("body cut short"))?;
+        let properties = Properties::parse(&bytes[header_at + HEADER_FIXED_BYTES..body_at])
+            .map_err(|_| bad("properties do not parse"))?;
+        Ok(Self(Arc::new(Inner {
+            persistent: properties.delivery_mode == Some(2),
+            priority: properties.priority.unwrap_or(0),
+            header_at: u16::try_from(header_at).expect("two shortstrs are at most 512 bytes"),
+            body_at: u32::try_from(body_at).map_err(|_| bad("header too long"))?,
+            bytes: SmallVec::from_slice(bytes),
+        })))
+    }
+}
+
+/// Splits the exchange and the routing key off the front of a message's bytes.
+fn names(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let exchange_end = 1 + usize::from(bytes[0]);
+    let key_end = exchange_end + 1 + usize::from(bytes[exchange_end]);
+    (&bytes[1..exchange_end], &bytes[exchange_end + 1..key_end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// delivery-mode and priority: flag bits 12 and 11.
+    const PERSISTENT_PRIORITY_7: &[u8] = &[0x18, 0x00, 2, 7];
+
+    #[test]
+    fn parts_come_back_as_they_went_in() {
+        let message = Message::new(b"orders", b"order.placed", PERSISTENT_PRIORITY_7, b"body");
+        assert_eq!(message.exchange(), b"orders");
+        assert_eq!(message.routing_key(), b"order.placed");
+        assert_eq!(message.properties(), PERSISTENT_PRIORITY_7);
+        assert_eq!(message.body(), b"body");
+        assert!(message.is_persistent());
+        assert_eq!(message.priority(), 7);
+    }
+
+    #[test]
+    fn decode_reads_what_encoded_gave() {
+        for body_len in [0, 1, 100, 5000] {
+            let body = vec![9; body_len];
+            let message = Message::new(b"", b"q", &[0, 0], &body);
+            let back = Message::decode(message.encoded()).expect("own bytes");
+            assert_eq!(back.envelope(), message.envelope());
+            assert_eq!(back.header(), message.header());
+            assert_eq!(back.body(), body);
+            assert!(!back.is_persistent());
+        }
+    }
+
+    #[test]
+    fn decode_refuses_every_cut() {
+        let message = Message::new(b"x", b"key", PERSISTENT_PRIORITY_7, b"body");
+        let bytes = message.encoded();
+        for len in 0..bytes.len() {
+            assert!(Message::decode(&bytes[..len]).is_err(), "cut at {len} was read");
+        }
+    }
+}

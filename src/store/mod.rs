@@ -1,0 +1,92 @@
+//! What survives a restart: definitions and messages, in the order they were appended.
+//!
+//! The seam is narrow so that another database can stand behind it: append operations, watch one number, read a
+//! page of a queue, load the definitions. Nothing here knows exchanges' rules, consumers or sockets, and nothing
+//! above knows rows or SQL. Operations appended earlier are never on disk later than ones appended after them.
+
+pub mod operation;
+pub mod sqlite;
+
+use std::sync::Arc;
+use std::task::Waker;
+
+pub use operation::{
+    BindingRow, DestinationKind, ExchangeRow, Operation, Page, PageEntry, PageRequest, PageSink, Position, QueueId,
+    QueueRow, Recovered, RecoveredQueue,
+};
+
+/// Counts groups of appended operations: everything appended up to a number is on disk once
+/// [`Store::committed`] has reached it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Sequence(pub u64);
+
+/// Why the store can not do its work. The message names the operation; the source is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory or file is not ours, newer than we are, or in use by another process.
+    #[error("{path}: {reason}")]
+    Unusable {
+        /// The file or directory.
+        path: String,
+        /// What is wrong with it and what to do.
+        reason: String,
+    },
+    /// The database refused an operation.
+    #[error("cannot {operation}")]
+    Database {
+        /// What was attempted, as a verb with its object.
+        operation: &'static str,
+        /// What the database said.
+        source: rusqlite::Error,
+    },
+    /// The file system refused an operation.
+    #[error("cannot {operation} {path}")]
+    Io {
+        /// What was attempted.
+        operation: &'static str,
+        /// On which file or directory.
+        path: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A row does not hold what we once wrote.
+    #[error("{what} is damaged: {reason}")]
+    Damaged {
+        /// Which row.
+        what: String,
+        /// In what way.
+        reason: String,
+    },
+}
+
+/// The durable side of the broker. All methods return at once; a thread of the store's own does the work.
+pub trait Store: Send + Sync + std::fmt::Debug {
+    /// Adds operations to the group that is written next and returns the number to wait for.
+    ///
+    /// Call it while the lock of the queue concerned is held, so that a queue's operations stand in the order in
+    /// which they happened. The vector is drained, so that the caller can use its allocation again.
+    fn append(&self, operations: &mut Vec<Operation>) -> Sequence;
+
+    /// Keeps the writer from closing a group until [`Store::release`]: what is appended in between is on disk
+    /// whole or not at all. Held for microseconds only; holds may nest and overlap.
+    fn hold(&self);
+
+    /// Ends one [`Store::hold`].
+    fn release(&self);
+
+    /// The highest number whose operations are all on disk.
+    fn committed(&self) -> Sequence;
+
+    /// Wakes `waker` once, after `committed()` has reached `sequence`, or when the store has failed. Returns false,
+    /// and keeps nothing, when that is so already.
+    fn wake_when_committed(&self, sequence: Sequence, waker: &Waker) -> bool;
+
+    /// Bytes of messages appended and not yet on disk: publishers wait when this passes their mark.
+    fn pending_bytes(&self) -> usize;
+
+    /// Writes all that is pending, checkpoints, and ends the store's threads. Later appends are not written.
+    ///
+    /// # Errors
+    /// What the last group or the checkpoint ran into.
+    fn close(&self) -> Result<(), Arc<StoreError>>;
+}
