@@ -1,1 +1,5 @@
-fn main(){}
+//! The `leveret` command.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -47,10 +47,6 @@ pub struct MessageBuilder {
 
 impl MessageBuilder {
     /// Starts from the arguments of `basic.publish`; both names are at most 255 bytes, not necessarily UTF-8.
-    ///
-    /// # Panics
-    /// When a name is longer than a shortstr can be.
-    #[must_use]
     pub fn new(exchange: &[u8], routing_key: &[u8]) -> Self {
         let mut bytes = SmallVec::new();
         for name in [exchange, routing_key] {
@@ -58,7 +54,11 @@ impl MessageBuilder {
             bytes.extend_from_slice(name);
         }
         let header_at = u16::try_from(bytes.len()).expect("two shortstrs are at most 512 bytes");
-        Self { bytes, header_at, body_at: 0 }
+        Self {
+            bytes,
+            header_at,
+            body_at: 0,
+        }
     }
 
     /// Adds the content header: `properties` are the property flags and values as received.
@@ -79,13 +79,11 @@ impl MessageBuilder {
     }
 
     /// Body bytes received so far.
-    #[must_use]
     pub fn body_len(&self) -> u64 {
         self.bytes.len() as u64 - u64::from(self.body_at)
     }
 
     /// The message, with the two properties that queues read taken from `properties`.
-    #[must_use]
     pub fn finish(self, properties: &Properties<'_>) -> Message {
         Message(Arc::new(Inner {
             persistent: properties.delivery_mode == Some(2),
@@ -97,13 +95,11 @@ impl MessageBuilder {
     }
 
     /// The property flags and values of the content header.
-    #[must_use]
     pub fn properties(&self) -> &[u8] {
         &self.bytes[usize::from(self.header_at) + HEADER_FIXED_BYTES..self.body_at as usize]
     }
 
     /// The exchange and the routing key it was started with.
-    #[must_use]
     pub fn names(&self) -> (&[u8], &[u8]) {
         names(&self.bytes)
     }
@@ -111,10 +107,6 @@ impl MessageBuilder {
 
 impl Message {
     /// A whole message at once: for messages that the broker makes itself, and for tests.
-    ///
-    /// # Panics
-    /// When a name is longer than 255 bytes or `properties` do not parse.
-    #[must_use]
     pub fn new(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
         let mut builder = MessageBuilder::new(exchange, routing_key);
         builder.header(body.len() as u64, properties, body.len());
@@ -123,73 +115,61 @@ impl Message {
     }
 
     /// Name of the exchange it was published to; empty for the default exchange.
-    #[must_use]
     pub fn exchange(&self) -> &[u8] {
         names(&self.0.bytes).0
     }
 
     /// The routing key it was published with.
-    #[must_use]
     pub fn routing_key(&self) -> &[u8] {
         names(&self.0.bytes).1
     }
 
     /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
-    #[must_use]
     pub fn envelope(&self) -> &[u8] {
         &self.0.bytes[..usize::from(self.0.header_at)]
     }
 
     /// Payload of the content header frame: class, weight, body size, flags, properties.
-    #[must_use]
     pub fn header(&self) -> &[u8] {
         &self.0.bytes[usize::from(self.0.header_at)..self.0.body_at as usize]
     }
 
     /// The property flags and values.
-    #[must_use]
     pub fn properties(&self) -> &[u8] {
         &self.header()[HEADER_FIXED_BYTES..]
     }
 
     /// The body, whole.
-    #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.0.bytes[self.0.body_at as usize..]
     }
 
     /// `delivery_mode` 2: it survives a restart in a durable queue.
-    #[must_use]
     pub fn is_persistent(&self) -> bool {
         self.0.persistent
     }
 
     /// The `priority` property, 0 when absent.
-    #[must_use]
     pub fn priority(&self) -> u8 {
         self.0.priority
     }
 
     /// Bytes of memory that it stands for: names, header and body.
-    #[must_use]
     pub fn memory_bytes(&self) -> usize {
         self.0.bytes.len()
     }
 
     /// Whether both are the same allocation: one publish that fanned out.
-    #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// A number that is equal for clones that live at the same time, and for no others.
-    #[must_use]
     pub fn identity(&self) -> usize {
         Arc::as_ptr(&self.0).addr()
     }
 
     /// Names, header and body in one piece, as the store keeps them; [`Message::decode`] reads it back.
-    #[must_use]
     pub fn encoded(&self) -> &[u8] {
         &self.0.bytes
     }
@@ -203,7 +183,9 @@ impl Message {
         let exchange_len = usize::from(*bytes.first().ok_or(bad("empty"))?);
         let key_len = usize::from(*bytes.get(1 + exchange_len).ok_or(bad("no routing key"))?);
         let header_at = 2 + exchange_len + key_len;
-        let fixed = bytes.get(header_at..header_at + HEADER_FIXED_BYTES).ok_or(bad("no header"))?;
+        let fixed = bytes
+            .get(header_at..header_at + HEADER_FIXED_BYTES)
+            .ok_or(bad("no header"))?;
         let body_size = u64::from_be_bytes(fixed[4..12].try_into().expect("eight bytes were sliced"));
         let body_at = usize::try_from(body_size)
             .ok()

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub use operation::{
-    BindingRow, DestinationKind, ExchangeRow, Operation, Page, PageEntry, PageRequest, PageSink, Position, QueueId,
-    QueueRow, Recovered, RecoveredQueue,
+    BindingRow, DestinationKind, ExchangeRow, Operation, Page, PageEntry, PageRequest, PageSink, Position,
+    QueueId, QueueRow, Recovered, RecoveredQueue,
 };
 
 /// Counts groups of appended operations: everything appended up to a number is on disk once

@@ -1,0 +1,3 @@
+//! AMQP 0-9-1 on the wire: bytes to values and back. Pure; it holds no state and judges no permission.
+
+pub mod content;
