@@ -58,6 +58,10 @@ pub enum Operation {
         from: Position,
         /// Last place, excluded.
         to: Position,
+        /// How many messages that are.
+        messages: u64,
+        /// Sum of their body bytes.
+        body_bytes: u64,
     },
     /// A message was handed out and came back: after a restart it is redelivered, with this delivery count.
     Return {
@@ -100,7 +104,7 @@ pub struct PageRequest {
 /// Takes what a [`PageRequest`] read.
 pub trait PageSink: Send + Sync {
     /// `page` holds the unsettled messages in order.
-    fn page_loaded(&self, page: Page);
+    fn page_loaded(self: Arc<Self>, page: Page);
 }
 
 /// A run of stored messages.
@@ -211,6 +215,8 @@ pub struct RecoveredQueue {
     pub first: Position,
     /// The place of the next publish.
     pub next: Position,
+    /// Messages below this place may have been handed out ([`Operation::MarkDelivered`]).
+    pub delivered_before: Position,
 }
 
 impl fmt::Debug for PageRequest {
