@@ -1,3 +1,7 @@
 //! AMQP 0-9-1 on the wire: bytes to values and back. Pure; it holds no state and judges no permission.
 
 pub mod content;
+pub mod field_table;
+pub mod frame;
+pub mod method;
+pub mod reply_code;
