@@ -6,5 +6,6 @@
 #![forbid(unsafe_code)]
 
 pub mod amqp;
+pub mod broker;
 pub mod message;
 pub mod store;

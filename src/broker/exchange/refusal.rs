@@ -1,0 +1,194 @@
+//! Why an exchange does not take a binding, in RabbitMQ's words: clients' tests compare them.
+
+use std::fmt::{self, Write as _};
+
+use amq_protocol::types::{AMQPValue, FieldTable};
+
+use crate::amqp::field_table::type_name;
+
+use super::headers::X_MATCH;
+
+/// Arguments that the exchange cannot match. Displays as the explanation of reply code 406.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum BindingRefusal {
+    /// A string that names no way to match.
+    #[error("Invalid x-match field value {0}; expected all, any, all-with-x, or any-with-x")]
+    MatchValue(Term),
+    /// Not a string.
+    #[error("Invalid x-match field type {type_name} (value {value}); expected longstr")]
+    MatchType {
+        /// RabbitMQ's name of the type that came.
+        type_name: &'static str,
+        /// The value that came.
+        value: Term,
+    },
+}
+
+/// A value that displays as an Erlang term, as RabbitMQ prints it in its texts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Term(pub AMQPValue);
+
+/// Judges the arguments of a binding to a headers exchange.
+pub(super) fn check_match(arguments: &FieldTable) -> Result<(), BindingRefusal> {
+    match arguments.inner().get(X_MATCH) {
+        None => Ok(()),
+        Some(AMQPValue::LongString(text)) => match text.as_bytes() {
+            b"all" | b"any" | b"all-with-x" | b"any-with-x" => Ok(()),
+            _ => Err(BindingRefusal::MatchValue(Term(AMQPValue::LongString(
+                text.clone(),
+            )))),
+        },
+        Some(value) => Err(BindingRefusal::MatchType {
+            type_name: type_name(value),
+            value: Term(value.clone()),
+        }),
+    }
+}
+
+impl fmt::Display for Term {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_term(out, &self.0)
+    }
+}
+
+/// Arguments come from a table whose depth was bounded when it was read.
+fn write_term(out: &mut fmt::Formatter<'_>, value: &AMQPValue) -> fmt::Result {
+    match value {
+        AMQPValue::Boolean(value) => write!(out, "{value}"),
+        AMQPValue::ShortShortInt(value) => write!(out, "{value}"),
+        AMQPValue::ShortShortUInt(value) => write!(out, "{value}"),
+        AMQPValue::ShortInt(value) => write!(out, "{value}"),
+        AMQPValue::ShortUInt(value) => write!(out, "{value}"),
+        AMQPValue::LongInt(value) => write!(out, "{value}"),
+        AMQPValue::LongUInt(value) => write!(out, "{value}"),
+        AMQPValue::LongLongInt(value) => write!(out, "{value}"),
+        AMQPValue::Timestamp(value) => write!(out, "{value}"),
+        AMQPValue::Float(value) => write!(out, "{:?}", f64::from(*value)),
+        AMQPValue::Double(value) => write!(out, "{value:?}"),
+        AMQPValue::DecimalValue(value) => write!(out, "{{{},{}}}", value.scale, value.value),
+        AMQPValue::ShortString(text) => write_binary(out, text.as_str().as_bytes()),
+        AMQPValue::LongString(text) => write_binary(out, text.as_bytes()),
+        AMQPValue::ByteArray(bytes) => write_binary(out, bytes.as_slice()),
+        AMQPValue::Void => out.write_str("undefined"),
+        AMQPValue::FieldArray(values) => write_list(out, values.as_slice(), |out, value| {
+            write!(out, "{{{},", type_name(value))?;
+            write_term(out, value)?;
+            out.write_char('}')
+        }),
+        AMQPValue::FieldTable(table) => write_list(out, table.inner(), |out, (name, value)| {
+            out.write_char('{')?;
+            write_binary(out, name.as_str().as_bytes())?;
+            write!(out, ",{},", type_name(value))?;
+            write_term(out, value)?;
+            out.write_char('}')
+        }),
+    }
+}
+
+fn write_list<T>(
+    out: &mut fmt::Formatter<'_>,
+    items: impl IntoIterator<Item = T>,
+    write: impl Fn(&mut fmt::Formatter<'_>, T) -> fmt::Result,
+) -> fmt::Result {
+    out.write_char('[')?;
+    for (place, item) in items.into_iter().enumerate() {
+        if place > 0 {
+            out.write_char(',')?;
+        }
+        write(out, item)?;
+    }
+    out.write_char(']')
+}
+
+/// `<<"text">>` when every byte prints in Latin-1, else `<<1,2,3>>`.
+fn write_binary(out: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    out.write_str("<<")?;
+    let prints = |byte: &u8| matches!(byte, 8..=13 | 27 | 32..=126 | 160..=255);
+    if !bytes.is_empty() && bytes.iter().all(prints) {
+        out.write_char('"')?;
+        bytes.iter().try_for_each(|byte| match byte {
+            8 => out.write_str("\\b"),
+            9 => out.write_str("\\t"),
+            10 => out.write_str("\\n"),
+            11 => out.write_str("\\v"),
+            12 => out.write_str("\\f"),
+            13 => out.write_str("\\r"),
+            27 => out.write_str("\\e"),
+            b'"' | b'\\' => write!(out, "\\{}", char::from(*byte)),
+            byte => out.write_char(char::from(*byte)),
+        })?;
+        out.write_char('"')?;
+    } else {
+        for (place, byte) in bytes.iter().enumerate() {
+            let comma = if place > 0 { "," } else { "" };
+            write!(out, "{comma}{byte}")?;
+        }
+    }
+    out.write_str(">>")
+}
+
+#[cfg(test)]
+mod tests {
+    use amq_protocol::types::{FieldArray, ShortString};
+
+    use super::*;
+
+    fn refusal(value: AMQPValue) -> Option<String> {
+        let mut arguments = FieldTable::default();
+        arguments.insert(ShortString::from("x-match"), value);
+        check_match(&arguments).err().map(|refusal| refusal.to_string())
+    }
+
+    #[test]
+    fn the_four_ways_to_match_are_taken_and_so_is_none() {
+        for way in ["all", "any", "all-with-x", "any-with-x"] {
+            assert_eq!(refusal(AMQPValue::LongString(way.into())), None, "{way}");
+        }
+        assert_eq!(check_match(&FieldTable::default()), Ok(()));
+    }
+
+    #[test]
+    fn refusals_read_as_rabbitmq_words_them() {
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        let value = |term: &str| {
+            format!("Invalid x-match field value {term}; expected all, any, all-with-x, or any-with-x")
+        };
+        let kind = |kind: &str, term: &str| {
+            format!("Invalid x-match field type {kind} (value {term}); expected longstr")
+        };
+        let mut nested = FieldTable::default();
+        nested.insert(ShortString::from("k"), AMQPValue::ShortInt(-3));
+        let mut array = FieldArray::default();
+        array.push(AMQPValue::Double(1.0));
+        array.push(text("a"));
+        let rows = [
+            (text("foo"), value("<<\"foo\">>")),
+            (text(""), value("<<>>")),
+            (text("All"), value("<<\"All\">>")),
+            (text("a\"b\\\n"), value("<<\"a\\\"b\\\\\\n\">>")),
+            (
+                AMQPValue::LongString(vec![0, 1, 255].into()),
+                value("<<0,1,255>>"),
+            ),
+            (AMQPValue::LongInt(1), kind("signedint", "1")),
+            (AMQPValue::LongLongInt(-1), kind("long", "-1")),
+            (AMQPValue::Boolean(true), kind("bool", "true")),
+            (AMQPValue::Void, kind("void", "undefined")),
+            (
+                AMQPValue::ByteArray(b"all".as_slice().into()),
+                kind("binary", "<<\"all\">>"),
+            ),
+            (
+                AMQPValue::FieldTable(nested),
+                kind("table", "[{<<\"k\">>,short,-3}]"),
+            ),
+            (
+                AMQPValue::FieldArray(array),
+                kind("array", "[{double,1.0},{longstr,<<\"a\">>}]"),
+            ),
+        ];
+        for (given, expected) in rows {
+            assert_eq!(refusal(given.clone()), Some(expected), "{given:?}");
+        }
+    }
+}
