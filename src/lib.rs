@@ -7,5 +7,6 @@
 
 pub mod amqp;
 pub mod broker;
+pub mod config;
 pub mod message;
 pub mod store;
