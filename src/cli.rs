@@ -1,0 +1,82 @@
+//! The command line. It says what may be typed and turns flags into values over the configuration; it runs nothing.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use leveret::config::{Override, Sources};
+use toml::Value;
+
+/// Leveret, an AMQP 0-9-1 broker. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "leveret", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check the configuration: every problem on a line of its own, exit code 1 if there is any
+    CheckConfig {
+        /// Print the values in force, with secrets masked
+        #[arg(long)]
+        show: bool,
+    },
+    /// Print the commented configuration file with every key and its default
+    DefaultConfig,
+}
+
+#[derive(Debug, Args)]
+struct Settings {
+    /// Configuration file [default: config/leveret.toml if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Address to listen on for AMQP, in place of the configured ones; may be repeated
+    #[arg(long, global = true, value_name = "ADDRESS:PORT")]
+    listen: Vec<SocketAddr>,
+    /// Data directory, in place of storage.directory
+    #[arg(long, global = true, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Any key of the configuration, such as amqp.heartbeat=30s; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = read_setting)]
+    set: Vec<(String, String)>,
+}
+
+impl Arguments {
+    /// Everything the configuration is made of, the flags included.
+    pub fn sources(&self) -> Sources {
+        let Settings {
+            config,
+            listen,
+            data_dir,
+            set,
+        } = &self.settings;
+        let mut flags: Vec<_> = set
+            .iter()
+            .map(|(key, text)| Override::parse("--set", key, text))
+            .collect();
+        if !listen.is_empty() {
+            let addresses: Vec<_> = listen
+                .iter()
+                .map(|address| Value::from(address.to_string()))
+                .collect();
+            flags.push(Override::new("--listen", "listeners.amqp", addresses));
+        }
+        if let Some(directory) = data_dir {
+            flags.push(Override::new(
+                "--data-dir",
+                "storage.directory",
+                directory.as_str(),
+            ));
+        }
+        Sources::of_process(config.clone(), flags)
+    }
+}
+
+fn read_setting(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}

@@ -1,0 +1,101 @@
+//! Log lines on the standard output, as text or JSON.
+//!
+//! Names come from peers and may hold line breaks or escape sequences. Whatever an event holds, it is one line: the
+//! writer below escapes control characters, so that nobody can forge a line or take over a terminal.
+
+use std::error::Error;
+use std::io::{self, IsTerminal, Write};
+
+use leveret::config::{Log, LogFormat};
+use tracing_subscriber::EnvFilter;
+
+/// Begins logging for the rest of the process.
+pub fn start(log: &Log) -> Result<(), Box<dyn Error>> {
+    let filter = EnvFilter::builder().parse(&log.level)?;
+    let is_terminal = io::stdout().is_terminal();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(is_terminal);
+    let started = match log.format {
+        LogFormat::Text => lines.with_writer(|| Line(io::stdout())).try_init(),
+        // JSON escapes by itself.
+        LogFormat::Json => lines.json().try_init(),
+    };
+    started.map_err(|error| -> Box<dyn Error> { error })
+}
+
+/// Makes one line of each event. The subscriber writes an event with one call, a line break at its end.
+struct Line<W>(W);
+
+impl<W: Write> Write for Line<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
+        let mut line = String::with_capacity(event.len());
+        for (offset, character) in text.char_indices() {
+            if character.is_control() && character != '\t' && !is_colour(&text[offset..]) {
+                line.extend(character.escape_default());
+            } else {
+                line.push(character);
+            }
+        }
+        line.push('\n');
+        self.0.write_all(line.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Whether the text begins with a change of colour: the subscriber makes those for a terminal, and no name can do
+/// harm with one.
+fn is_colour(text: &str) -> bool {
+    let parameters = text
+        .strip_prefix("\u{1b}[")
+        .map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == ';'));
+    parameters.is_some_and(|rest| rest.starts_with('m'))
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::info;
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Shared(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_whatever_a_name_holds() {
+        let shared = Shared::default();
+        let writer = shared.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .with_writer(move || Line(writer.clone()))
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            let name = "evil\n2026-11-21 INFO forged\r\u{1b}[2J\u{9b}\u{7f}";
+            info!(debug = ?name, display = %name, "declared {name}");
+            info!("second");
+        });
+        let text = String::from_utf8(shared.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = text.split_terminator('\n').collect();
+        assert_eq!(lines.len(), 2, "{text:?}");
+        assert!(
+            lines[0].contains("evil") && lines[1].ends_with("second"),
+            "{text:?}"
+        );
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+    }
+}
