@@ -2,3 +2,4 @@
 //! without sockets, clocks or random numbers; it refuses in its own words, which `connection` turns into reply codes.
 
 pub mod exchange;
+pub mod user;
