@@ -2,4 +2,5 @@
 //! without sockets, clocks or random numbers; it refuses in its own words, which `connection` turns into reply codes.
 
 pub mod exchange;
+pub mod permission;
 pub mod user;
