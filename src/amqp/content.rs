@@ -203,3 +203,6 @@ fn long<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], PropertiesError> {
     let len = u32::from_be_bytes(take(rest, 4)?.try_into().expect("four bytes were taken"));
     take(rest, usize::try_from(len).map_err(|_| PropertiesError)?)
 }
+
+#[cfg(test)]
+mod tests;

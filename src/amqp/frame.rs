@@ -269,3 +269,6 @@ fn whole(out: &mut Vec<u8>, kind: FrameKind, channel: u16, payload: &[u8]) {
     out.extend_from_slice(payload);
     out.push(END);
 }
+
+#[cfg(test)]
+mod tests;

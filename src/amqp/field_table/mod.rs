@@ -320,3 +320,6 @@ fn owned_array(mut rest: &[u8], depth: usize) -> FieldArray {
     }
     array
 }
+
+#[cfg(test)]
+pub(in crate::amqp) mod tests;

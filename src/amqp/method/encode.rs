@@ -149,3 +149,6 @@ fn header_and_body(out: &mut Vec<u8>, channel: u16, content: &Content<'_>, frame
     }
     frame::end(out);
 }
+
+#[cfg(test)]
+mod tests;

@@ -198,3 +198,6 @@ fn other<'a>(id: MethodId, payload: &'a [u8], arguments: &[u8]) -> Result<Method
         _ => Err(signature::undecodable(id, arguments)),
     }
 }
+
+#[cfg(test)]
+mod tests;

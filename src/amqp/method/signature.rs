@@ -18,7 +18,7 @@ const SHOWN_BYTES_MAX: usize = 128;
     clippy::match_same_arms,
     reason = "by class, in the order of the specification"
 )]
-const fn signature(id: MethodId) -> Option<&'static [u8]> {
+pub(super) const fn signature(id: MethodId) -> Option<&'static [u8]> {
     let arguments: &[u8] = match (id.class, id.method) {
         (10, 10) => b"ooTSS",
         (10, 11) => b"TsSs",
