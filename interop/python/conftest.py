@@ -1,0 +1,3 @@
+"""Loads the fixtures that all client folders share."""
+
+pytest_plugins = ["broker_fixtures"]
