@@ -1,3 +1,5 @@
+//! Content headers against amq-protocol's, and what is left of malformed ones.
+
 use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::BasicProperties;
 use amq_protocol::protocol::basic::{gen_properties, parse_properties};

@@ -1,3 +1,5 @@
+//! Tables of every type, nested, cut and damaged, against amq-protocol's reading of the same bytes.
+
 use amq_protocol::types::generation::gen_field_table;
 use amq_protocol::types::parsing::parse_field_table;
 use proptest::collection::vec;

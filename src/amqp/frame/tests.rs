@@ -1,3 +1,5 @@
+//! Frames in pieces, broken ones with RabbitMQ's texts, and amq-protocol as the judge of what is written.
+
 use amq_protocol::frame::{AMQPFrame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, basic};
 use proptest::collection::vec;

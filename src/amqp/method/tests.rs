@@ -1,3 +1,5 @@
+//! Every method against amq-protocol's reading of the same bytes, and what is said of malformed ones.
+
 use amq_protocol::protocol::basic;
 use amq_protocol::types::ShortString;
 use proptest::collection::vec;

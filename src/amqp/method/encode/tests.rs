@@ -1,3 +1,5 @@
+//! What is written, read back by amq-protocol.
+
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, parse_frame};
 use amq_protocol::protocol::{BasicProperties, basic, channel, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
