@@ -16,10 +16,10 @@ use crate::source::{Source, collect};
 const IMPORTS: &[(&str, &str)] = &[
     ("lib", ""),
     ("amqp", ""),
-    ("config", ""),
     ("message", "amqp"),
     ("store", "message amqp"),
     ("broker", "store message amqp"),
+    ("config", "broker"),
     ("connection", "broker store message amqp"),
     ("net", "connection broker store message amqp"),
     ("server", "config net connection broker store message amqp"),

@@ -68,10 +68,10 @@ pub struct User {
     /// The password itself, for development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// `RabbitMQ`'s salted SHA-256: base64 of four bytes of salt and the hash of salt and password.
+    /// `RabbitMQ`'s salted SHA-256 (or SHA-512): base64 of four bytes of salt and the hash of salt and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<Secret>,
-    /// Such as `administrator`; without effect on AMQP.
+    /// Such as `administrator`; to AMQP only `impersonator` matters.
     #[serde(default)]
     pub tags: Vec<String>,
     /// Rights, one entry per virtual host. Without an entry the user may not open that virtual host.

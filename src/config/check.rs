@@ -3,12 +3,11 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
-use regex::Regex;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::broker::permission;
+use crate::broker::user::PasswordHash;
 use crate::config::key_path::KeyPath;
 use crate::config::{Config, Permission, User, Watermark};
 
@@ -18,8 +17,6 @@ const FRAME_MIN: u32 = 4096;
 const MESSAGE_SIZE_CEILING: u32 = 512 << 20;
 /// Names go over the wire as short strings.
 const NAME_BYTES_MAX: usize = 255;
-/// Four bytes of salt and a SHA-256.
-const PASSWORD_HASH_BYTES: usize = 36;
 
 type Found = Vec<(KeyPath, String)>;
 
@@ -214,8 +211,7 @@ fn check_password(key: &KeyPath, user: &User, found: &mut Found) {
                 .then_some("has an empty password, which can not log in")
         }
         (None, Some(hash)) => {
-            let decoded = BASE64_STANDARD.decode(hash.expose());
-            let is_hash = decoded.is_ok_and(|bytes| bytes.len() == PASSWORD_HASH_BYTES);
+            let is_hash = PasswordHash::decode(hash.expose()).is_ok();
             (!is_hash).then_some("has a password_hash that is not base64 of 4 bytes of salt and a SHA-256")
         }
     };
@@ -231,8 +227,8 @@ fn check_patterns(key: &KeyPath, permission: &Permission, found: &mut Found) {
         ("read", &permission.read),
     ];
     for (verb, pattern) in patterns {
-        if let Err(error) = Regex::new(pattern) {
-            let text = error.to_string();
+        if let Err(error) = permission::Permission::new(pattern, "", "") {
+            let text = error.reason.to_string();
             let reason = text
                 .lines()
                 .last()
