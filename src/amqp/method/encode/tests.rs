@@ -110,7 +110,7 @@ fn read_content(mut bytes: &[u8]) -> (AMQPClass, AMQPContentHeader, Vec<Vec<u8>>
         chunks.push(chunk);
         last = end;
     }
-    (class, *Box::new(header), chunks)
+    (class, header, chunks)
 }
 
 /// A content header without properties.
