@@ -25,6 +25,7 @@ export class Broker {
     this.port = basePort + offset;
     this.directory = path.join(process.env.INTEROP_DIR, `broker-${this.port}`);
     mkdirSync(this.directory, { recursive: true });
+    process.once('exit', () => this.child?.kill('SIGKILL'));
   }
 
   /** Starts the process and waits until it says so and takes connections. */
