@@ -102,34 +102,39 @@ fn write_list<T>(
 
 /// `<<"text">>` when every byte prints in Latin-1, else `<<1,2,3>>`.
 fn write_binary(out: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    out.write_str("<<")?;
     let prints = |byte: &u8| matches!(byte, 8..=13 | 27 | 32..=126 | 160..=255);
-    if !bytes.is_empty() && bytes.iter().all(prints) {
-        out.write_char('"')?;
-        bytes.iter().try_for_each(|byte| match byte {
-            8 => out.write_str("\\b"),
-            9 => out.write_str("\\t"),
-            10 => out.write_str("\\n"),
-            11 => out.write_str("\\v"),
-            12 => out.write_str("\\f"),
-            13 => out.write_str("\\r"),
-            27 => out.write_str("\\e"),
-            b'"' | b'\\' => write!(out, "\\{}", char::from(*byte)),
-            byte => out.write_char(char::from(*byte)),
-        })?;
-        out.write_char('"')?;
-    } else {
-        for (place, byte) in bytes.iter().enumerate() {
-            let comma = if place > 0 { "," } else { "" };
-            write!(out, "{comma}{byte}")?;
-        }
+    if bytes.is_empty() || !bytes.iter().all(prints) {
+        let numbers = bytes.iter().map(u8::to_string).collect::<Vec<_>>();
+        return write!(out, "<<{}>>", numbers.join(","));
     }
-    out.write_str(">>")
+    out.write_str("<<\"")?;
+    match str::from_utf8(bytes) {
+        // RabbitMQ judges by Latin-1, but the bytes go out as they came.
+        Ok(text) => text.chars().try_for_each(|letter| write_letter(out, letter))?,
+        Err(_) => bytes
+            .iter()
+            .try_for_each(|byte| write_letter(out, char::from(*byte)))?,
+    }
+    out.write_str("\">>")
+}
+
+fn write_letter(out: &mut fmt::Formatter<'_>, letter: char) -> fmt::Result {
+    match letter {
+        '\u{8}' => out.write_str("\\b"),
+        '\t' => out.write_str("\\t"),
+        '\n' => out.write_str("\\n"),
+        '\u{b}' => out.write_str("\\v"),
+        '\u{c}' => out.write_str("\\f"),
+        '\r' => out.write_str("\\r"),
+        '\u{1b}' => out.write_str("\\e"),
+        '"' | '\\' => write!(out, "\\{letter}"),
+        letter => out.write_char(letter),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use amq_protocol::types::{FieldArray, ShortString};
+    use amq_protocol::types::{DecimalValue, FieldArray, ShortString};
 
     use super::*;
 
@@ -170,6 +175,13 @@ mod tests {
                 AMQPValue::LongString(vec![0, 1, 255].into()),
                 value("<<0,1,255>>"),
             ),
+            (text("é\u{1b}\t"), value("<<\"é\\e\\t\">>")),
+            (text("Ã"), value("<<195,131>>")),
+            (text("\u{7f}"), value("<<127>>")),
+            (
+                AMQPValue::LongString(vec![b'a', 0xE9].into()),
+                value("<<\"aé\">>"),
+            ),
             (AMQPValue::LongInt(1), kind("signedint", "1")),
             (AMQPValue::LongLongInt(-1), kind("long", "-1")),
             (AMQPValue::Boolean(true), kind("bool", "true")),
@@ -178,6 +190,11 @@ mod tests {
                 AMQPValue::ByteArray(b"all".as_slice().into()),
                 kind("binary", "<<\"all\">>"),
             ),
+            (
+                AMQPValue::DecimalValue(DecimalValue { scale: 1, value: 15 }),
+                kind("decimal", "{1,15}"),
+            ),
+            (AMQPValue::FieldArray(FieldArray::default()), kind("array", "[]")),
             (
                 AMQPValue::FieldTable(nested),
                 kind("table", "[{<<\"k\">>,short,-3}]"),
