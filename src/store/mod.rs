@@ -4,6 +4,7 @@
 //! page of a queue, load the definitions. Nothing here knows exchanges' rules, consumers or sockets, and nothing
 //! above knows rows or SQL. Operations appended earlier are never on disk later than ones appended after them.
 
+pub mod memory;
 pub mod operation;
 pub mod sqlite;
 

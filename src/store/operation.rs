@@ -58,7 +58,8 @@ pub enum Operation {
         from: Position,
         /// Last place, excluded.
         to: Position,
-        /// How many messages that are.
+        /// How many unsettled persistent messages the range holds. The store removes them bit by bit and so can
+        /// not count them at once.
         messages: u64,
         /// Sum of their body bytes.
         body_bytes: u64,

@@ -1,0 +1,93 @@
+use amq_protocol::types::{AMQPValue, ShortString};
+
+use super::*;
+
+fn arguments(value: i32) -> FieldTable {
+    let mut table = FieldTable::default();
+    table.insert(ShortString::from("x-number"), AMQPValue::LongInt(value));
+    table.insert(
+        ShortString::from("x-inner"),
+        AMQPValue::FieldTable(FieldTable::default()),
+    );
+    table
+}
+
+fn exchange(name: &str) -> ExchangeRow {
+    ExchangeRow {
+        vhost: "/".into(),
+        name: name.into(),
+        kind: "topic".into(),
+        auto_delete: true,
+        internal: false,
+        arguments: arguments(1),
+    }
+}
+
+fn binding(value: i32) -> BindingRow {
+    BindingRow {
+        vhost: "/".into(),
+        source: "orders".into(),
+        destination_kind: DestinationKind::Exchange,
+        destination: "audit".into(),
+        routing_key: Arc::from(&b"no\xffutf8"[..]),
+        arguments: arguments(value),
+    }
+}
+
+#[test]
+fn definitions_come_back_as_they_were_declared() {
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    let mut queue = queue_row(7);
+    queue.arguments = arguments(5);
+    queue.auto_delete = true;
+    let mut lost = queue_row(8);
+    lost.durable = false;
+    commit(
+        &store,
+        [
+            Operation::DeclareExchange(exchange("orders")),
+            Operation::DeclareExchange(exchange("gone")),
+            Operation::DeclareQueue(queue.clone()),
+            Operation::DeclareQueue(lost),
+            publish(8, 0..10),
+            Operation::Bind(binding(1)),
+            Operation::Bind(binding(1)),
+            Operation::Bind(binding(2)),
+            Operation::Bind(binding(3)),
+        ],
+    );
+    commit(
+        &store,
+        [
+            Operation::DeleteExchange {
+                vhost: "/".into(),
+                name: "gone".into(),
+            },
+            Operation::Unbind(binding(2)),
+            Operation::Unbind(binding(2)),
+        ],
+    );
+    drop(store);
+    let (_store, recovered) = open(directory.path());
+    assert_eq!(recovered.exchanges, [exchange("orders")]);
+    assert_eq!(recovered.bindings, [binding(1), binding(3)]);
+    assert_eq!(recovered.queues.len(), 1);
+    assert_eq!(recovered.queues[0].row, queue);
+    assert_eq!(recovered.next_queue, 9);
+}
+
+#[test]
+fn queue_numbers_are_not_used_again() {
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    commit(
+        &store,
+        [
+            Operation::DeclareQueue(queue_row(41)),
+            Operation::DeleteQueue(QueueId(41)),
+        ],
+    );
+    drop(store);
+    assert_eq!(open(directory.path()).1.next_queue, 42);
+}

@@ -1,0 +1,109 @@
+use super::*;
+
+fn refusal(directory: &Path) -> String {
+    let opened = SqliteStore::open(directory, &StoreSettings::default(), Box::new(|_| {}));
+    match opened {
+        Err(error @ StoreError::Unusable { .. }) => error.to_string(),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn a_second_user_of_the_directory_is_refused() {
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    assert!(refusal(directory.path()).contains("another process uses this data directory"));
+    drop(store);
+    open(directory.path());
+}
+
+#[test]
+fn another_store_may_stand_beside() {
+    let directory = directory();
+    let (_store, _) = open(directory.path());
+    let settings = StoreSettings {
+        file_name: "spill.db".to_owned(),
+        fresh: true,
+        durability: Durability::Off,
+        ..StoreSettings::default()
+    };
+    let (spill, _) = open_with(directory.path(), &settings);
+    commit(&spill, [Operation::DeclareQueue(queue_row(1)), publish(1, 0..10)]);
+    assert_eq!(load(&spill, 1, 0, 10, 10).entries.len(), 10);
+    drop(spill);
+    let (spill, recovered) = open_with(directory.path(), &settings);
+    assert!(
+        recovered.queues.is_empty() && recovered.next_queue == 0,
+        "it starts empty"
+    );
+    assert!(load(&spill, 1, 0, 10, 10).entries.is_empty());
+}
+
+#[test]
+fn what_is_no_database_is_refused() {
+    let directory = directory();
+    let path = directory.path().join("leveret.db");
+    std::fs::write(&path, [b'x'; 4096]).expect("a file");
+    assert!(refusal(directory.path()).contains("it is not a database"));
+    assert_eq!(std::fs::read(&path).expect("still there"), [b'x'; 4096]);
+}
+
+#[test]
+fn a_foreign_database_is_refused_and_not_changed() {
+    let directory = directory();
+    let path = directory.path().join("leveret.db");
+    Connection::open(&path)
+        .and_then(|connection| connection.execute_batch("CREATE TABLE theirs(x)"))
+        .expect("a database");
+    let before = std::fs::read(&path).expect("a file");
+    assert!(refusal(directory.path()).contains("another program's database"));
+    assert_eq!(std::fs::read(&path).expect("still there"), before);
+}
+
+#[test]
+fn a_newer_schema_is_refused() {
+    let directory = directory();
+    drop(open(directory.path()));
+    Connection::open(directory.path().join("leveret.db"))
+        .and_then(|connection| connection.pragma_update(None, "user_version", 99))
+        .expect("a newer version");
+    assert!(refusal(directory.path()).contains("schema 99"));
+}
+
+#[test]
+fn a_failed_commit_is_told_once_and_nothing_is_committed_after_it() {
+    let directory = directory();
+    let (sender, failures) = mpsc::channel();
+    let on_failure = Box::new(move |error| sender.send(error).expect("the test waits for it"));
+    let (store, _) = SqliteStore::open(directory.path(), &StoreSettings::default(), on_failure)
+        .expect("a store that opens");
+    commit(&store, [Operation::DeclareQueue(queue_row(1))]);
+    Connection::open(directory.path().join("leveret.db"))
+        .and_then(|connection| connection.execute_batch("DROP TABLE segment"))
+        .expect("a damaged database");
+    let committed = store.committed();
+    let sequence = store.append(&mut vec![publish(1, 0..10)]);
+    let (sender, woken) = mpsc::channel();
+    if store.wake_when_committed(sequence, &Waker::from(Arc::new(Wake(sender)))) {
+        woken.recv_timeout(DEADLINE).expect("woken by the failure");
+    }
+    let error = failures.recv_timeout(DEADLINE).expect("the failure");
+    assert_eq!(error.to_string(), "cannot write messages");
+    let later = store.append(&mut vec![publish(1, 10..20)]);
+    assert!(later > sequence);
+    assert_eq!((store.committed(), store.pending_bytes()), (committed, 0));
+    assert!(!store.wake_when_committed(later, Waker::noop()));
+    assert!(store.close().is_err());
+    assert!(failures.try_recv().is_err());
+}
+
+#[test]
+fn after_the_end_appends_are_harmless() {
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    store.close().expect("a clean end");
+    let sequence = store.append(&mut vec![publish(1, 0..10)]);
+    assert!(!store.wake_when_committed(sequence, Waker::noop()));
+    store.close().expect("nothing more to do");
+    open(directory.path());
+}
