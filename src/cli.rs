@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use leveret::bench;
 use leveret::config::{Override, Sources};
 use toml::Value;
 
@@ -27,6 +28,8 @@ pub enum Command {
     },
     /// Print the commented configuration file with every key and its default
     DefaultConfig,
+    /// Measure this or any other AMQP 0-9-1 broker, or two of them in turns
+    Bench(bench::Arguments),
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod amqp;
+pub mod bench;
 pub mod broker;
 pub mod config;
 pub mod message;

@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use leveret::bench;
 use leveret::config::{Config, ConfigError, SAMPLE};
 use mimalloc::MiMalloc;
 
@@ -25,6 +26,7 @@ fn main() -> ExitCode {
         None => serve(&arguments),
         Some(Command::CheckConfig { show }) => check_config(&arguments, *show),
         Some(Command::DefaultConfig) => print(SAMPLE),
+        Some(Command::Bench(arguments)) => bench::run(arguments).map_err(Into::into),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
