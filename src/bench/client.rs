@@ -156,10 +156,8 @@ impl Client {
         self.broker = broker_name(&start.server_properties);
         let user = &uri.authority.userinfo;
         let credentials = Credentials::new(user.username.as_str().into(), user.password.as_str().into());
-        let mut client_properties = FieldTable::default();
-        client_properties.insert("product".into(), AMQPValue::LongString("leveret bench".into()));
         let start_ok = connection::StartOk {
-            client_properties,
+            client_properties: client_properties(),
             mechanism: "PLAIN".into(),
             response: credentials.sasl_auth_string(SASLMechanism::Plain),
             locale: "en_US".into(),
@@ -283,6 +281,16 @@ fn socket(action: &'static str) -> impl FnOnce(io::Error) -> BenchError {
 
 fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
+}
+
+/// With the capability that turns a wrong password into a reply code instead of a closed socket.
+fn client_properties() -> FieldTable {
+    let mut capabilities = FieldTable::default();
+    capabilities.insert("authentication_failure_close".into(), AMQPValue::Boolean(true));
+    let mut properties = FieldTable::default();
+    properties.insert("product".into(), AMQPValue::LongString("leveret bench".into()));
+    properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
+    properties
 }
 
 /// Brokers that call themselves RabbitMQ for their clients' sake say in `broker` who they are.
