@@ -3,12 +3,18 @@
 
 # Starts the broker on the suite's directory, and waits until it says that it serves.
 start_broker() {
-  local log pid
+  local log pid lines tail status=0
   log=$(mktemp "$scratch/broker.XXXXXX.log")
   "$here/../broker" "$port" "$scratch/data" >"$log" 2>&1 &
   pid=$!
+  disown "$pid" # else the shell tells of its end
   echo "$pid" >"$scratch/broker.pid"
-  if ! timeout 30 grep -q -m 1 'Server startup complete' < <(tail -n +1 -F --pid="$pid" "$log" 2>/dev/null); then
+  exec {lines}< <(exec tail -n +1 -F --pid="$pid" "$log" 2>/dev/null)
+  tail=$!
+  timeout 30 grep -q -m 1 'Server startup complete' <&"$lines" || status=$?
+  exec {lines}<&-
+  kill "$tail" 2>/dev/null || true
+  if ((status != 0)); then
     echo "the broker did not start; its log:"
     cat "$log"
     return 1
