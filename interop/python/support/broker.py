@@ -1,19 +1,17 @@
 """The broker under test as a process: started, killed, stopped and started again on the same data.
 
-It never talks AMQP to it. `Broker.at` names the one address every client connects to.
+It never talks AMQP to it. `host` and `port` are the one address every client connects to.
 With INTEROP_EXTERNAL=HOST:PORT there is no process: the tests use a broker that somebody else runs.
 """
 
 import os
 import pathlib
-import signal
 import socket
-import subprocess
-import threading
+
+from logged_process import LoggedProcess
 
 READY_LINE = "Server startup complete"
 READY_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 30
 INTEROP = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -27,7 +25,7 @@ def external_address():
 
 
 class Broker:
-    """One broker process with its port and its data directory."""
+    """One broker with its port and its data directory."""
 
     def __init__(self, port, data_dir, log_path):
         self.host = "127.0.0.1"
@@ -38,58 +36,28 @@ class Broker:
 
     def start(self):
         """Start the process and wait until it says it is ready and takes connections."""
-        assert self._process is None, "the broker runs already"
-        self._process = subprocess.Popen(
-            [INTEROP / "broker", str(self.port), str(self._data_dir)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        ready = threading.Event()
-        ended = threading.Event()
-        threading.Thread(target=self._copy_log, args=(self._process, ready, ended), daemon=True).start()
-        if not ready.wait(READY_TIMEOUT_S) or ended.is_set():
-            self.kill()
-            raise RuntimeError(f"the broker was not ready in {READY_TIMEOUT_S} s:\n{self.log()}")
+        assert not self.is_running(), "the broker runs already"
+        arguments = [INTEROP / "broker", str(self.port), str(self._data_dir)]
+        self._process = LoggedProcess(arguments, self._log_path)
+        self._process.wait_for_line(READY_LINE, READY_TIMEOUT_S)
         socket.create_connection((self.host, self.port), timeout=READY_TIMEOUT_S).close()
 
     def kill(self):
         """Kill the process as a power cut would: nothing is flushed, nothing is closed."""
-        self._end(signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()
 
     def stop(self):
         """Ask the process to stop and return its exit status."""
-        return self._end(signal.SIGTERM)
+        return self._process.stop()
 
-    def log(self):
-        """What the broker printed since its first start, the last lines of it."""
-        return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-50:])
+    def log_end(self):
+        """The last lines the broker printed."""
+        return self._process.log_end()
 
     def is_running(self):
         """Whether the process is alive."""
-        return self._process is not None and self._process.poll() is None
-
-    def _end(self, signal_number):
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.send_signal(signal_number)
-        try:
-            return process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_TIMEOUT_S)
-            raise
-
-    def _copy_log(self, process, ready, ended):
-        with self._log_path.open("ab", buffering=0) as log:
-            for line in process.stdout:
-                log.write(line)
-                if READY_LINE.encode() in line:
-                    ready.set()
-        if not ready.is_set():
-            ended.set()
-            ready.set()
+        return self._process is not None and self._process.is_running()
 
 
 class ExternalBroker:

@@ -58,7 +58,7 @@ def broker(shared_broker):
     """The shared broker, checked to be alive after the test."""
     yield shared_broker
     if isinstance(shared_broker, Broker):
-        assert shared_broker.is_running(), f"the broker died:\n{shared_broker.log()}"
+        assert shared_broker.is_running(), f"the broker died:\n{shared_broker.log_end()}"
 
 
 @pytest.fixture

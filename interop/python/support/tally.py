@@ -26,7 +26,8 @@ class Tally:
 def main():
     tally = Tally()
     suite, *arguments = sys.argv[1:]
-    status = pytest.main([f"--rootdir={suite}", f"--config-file={suite}/pytest.ini", "-q", *(arguments or [suite])], [tally])
+    options = [f"--rootdir={suite}", f"--config-file={suite}/pytest.ini", "-q"]
+    status = pytest.main([*options, *(arguments or [suite])], [tally])
     if status != 0 and not tally.failed:
         tally.failed.add("pytest itself")
     print(f"{len(tally.passed - tally.failed)} passed, {len(tally.failed)} failed")

@@ -28,9 +28,10 @@ async def test_plain_connection_finds_durable_messages_after_a_kill(own_broker):
     queue = await channel.declare_queue("work", durable=True)
     await publish(channel, "work", b"1", b"2", b"3", delivery_mode=2)
     await queue.get()
-    lost = connection.closed()
+    lost = asyncio.Event()
+    connection.close_callbacks.add(lambda *_: lost.set())
     own_broker.kill()
-    await soon(lost)
+    await soon(lost.wait())
     own_broker.start()
     async with await aio_pika.connect(url(own_broker)) as again:
         queue = await (await again.channel()).declare_queue("work", durable=True)

@@ -77,7 +77,7 @@ def test_many_connections_at_once(broker, queue, channel):
         connection.channel().basic_publish("", queue, b"hello")
     for connection in connections:
         connection.close()
-    assert counts(channel, queue)[0] == 50
+    wait_until(channel.connection, lambda: counts(channel, queue)[0] == 50)
 
 
 def test_rpc_with_a_server_named_reply_queue(broker, connection, channel, queue):

@@ -5,16 +5,12 @@ import pytest
 from pika_blocking import Inbox, channel_error, connection_error, counts, publish_all, wait_until
 
 
-def drain(channel):
-    """A round trip: whatever the broker sent on this channel before is here afterwards."""
-    channel.basic_qos(prefetch_count=0)
-
-
-def settled_in_order(channel, queue):
-    """Ready messages as (body, redelivered)."""
-    ready = counts(channel, queue)[0]
-    taken = [channel.basic_get(queue, auto_ack=True) for _ in range(ready)]
-    return [(body, method.redelivered) for method, _, body in taken]
+def all_ready(channel, queue):
+    """Ready messages as (body, redelivered), taken and settled."""
+    taken = []
+    while (message := channel.basic_get(queue, auto_ack=True))[0]:
+        taken.append((message[2], message[0].redelivered))
+    return taken
 
 
 def test_deliveries_keep_the_order_of_the_queue(channel, queue):
@@ -72,7 +68,7 @@ def test_ack_multiple_settles_all_up_to_the_tag(channel, connection, queue):
     inbox.wait(3)
     consuming.basic_ack(2, multiple=True)
     consuming.close()
-    assert settled_in_order(channel, queue) == [(b"3", True)]
+    assert all_ready(channel, queue) == [(b"3", True)]
 
 
 def test_requeued_messages_return_to_their_original_place(channel, queue):
@@ -80,16 +76,16 @@ def test_requeued_messages_return_to_their_original_place(channel, queue):
     first, second, third = [channel.basic_get(queue)[0].delivery_tag for _ in range(3)]
     channel.basic_nack(third, requeue=True)
     channel.basic_reject(first, requeue=True)
-    assert settled_in_order(channel, queue) == [(b"1", True), (b"3", True), (b"4", False)]
+    assert all_ready(channel, queue) == [(b"1", True), (b"3", True), (b"4", False)]
     channel.basic_nack(second, requeue=True)
-    assert settled_in_order(channel, queue) == [(b"2", True)]
+    assert all_ready(channel, queue) == [(b"2", True)]
 
 
 def test_nack_multiple_requeues_all_up_to_the_tag(channel, queue):
     publish_all(channel, queue, b"1", b"2", b"3", b"4")
     tags = [channel.basic_get(queue)[0].delivery_tag for _ in range(3)]
     channel.basic_nack(tags[1], multiple=True, requeue=True)
-    assert settled_in_order(channel, queue) == [(b"1", True), (b"2", True), (b"4", False)]
+    assert all_ready(channel, queue) == [(b"1", True), (b"2", True), (b"4", False)]
 
 
 @pytest.mark.parametrize("verb", ["basic_nack", "basic_reject"])
@@ -97,7 +93,7 @@ def test_refusing_without_requeue_drops_the_message(channel, connection, queue, 
     publish_all(channel, queue, b"1", b"2")
     getattr(channel, verb)(channel.basic_get(queue)[0].delivery_tag, requeue=False)
     channel.close()
-    assert settled_in_order(connection.channel(), queue) == [(b"2", False)]
+    assert all_ready(connection.channel(), queue) == [(b"2", False)]
 
 
 def test_rejected_message_goes_back_to_a_consumer_as_redelivered(channel, queue):
@@ -115,7 +111,7 @@ def test_unacked_messages_return_when_the_channel_closes(channel, connection, qu
     consuming.basic_qos(prefetch_count=2)
     Inbox(consuming, queue).wait(2)
     consuming.close()
-    assert settled_in_order(channel, queue) == [(b"1", True), (b"2", True), (b"3", False)]
+    assert all_ready(channel, queue) == [(b"1", True), (b"2", True), (b"3", False)]
 
 
 def test_recover_delivers_the_unacked_again(channel, queue):
@@ -145,7 +141,7 @@ def test_cancelled_consumer_gets_no_more_but_keeps_its_unacked(channel, queue):
     assert counts(channel, queue) == (0, 0)
     publish_all(channel, queue, b"2")
     channel.basic_ack(1)
-    assert settled_in_order(channel, queue) == [(b"2", False)]
+    assert all_ready(channel, queue) == [(b"2", False)]
     assert inbox.bodies() == [b"1"]
 
 
@@ -216,7 +212,7 @@ def test_second_ack_of_a_message_closes_the_channel_and_requeues_the_rest(channe
     channel.basic_ack(tags[0])
     channel.basic_ack(tags[0])
     assert channel_error(channel.basic_qos) == (406, "PRECONDITION_FAILED - unknown delivery tag 1")
-    assert settled_in_order(connection.channel(), queue) == [(b"2", True)]
+    assert all_ready(connection.channel(), queue) == [(b"2", True)]
 
 
 def test_get_ignores_the_prefetch_of_the_channel(channel, queue):
@@ -224,4 +220,3 @@ def test_get_ignores_the_prefetch_of_the_channel(channel, queue):
     channel.basic_qos(prefetch_count=1)
     Inbox(channel, queue).wait(1)
     assert [channel.basic_get(queue)[2] for _ in range(2)] == [b"2", b"3"]
-    drain(channel)
