@@ -20,7 +20,7 @@ use amq_protocol::{
 
 use crate::bench::{
     error::BenchError,
-    wire::{BASIC_DELIVER, FRAME_HEARTBEAT, FRAME_MAX, FRAME_METHOD, Frame, Inbox},
+    wire::{BASIC_DELIVER, FRAME_END, FRAME_HEARTBEAT, FRAME_MAX, FRAME_METHOD, Frame, Inbox},
 };
 
 /// A run in which nothing moves for this long has failed.
@@ -28,6 +28,10 @@ pub(super) const STALL_MAX: Duration = Duration::from_mins(1);
 
 /// The benchmark's only channel.
 const CHANNEL: u16 = 1;
+/// `connection.close` with reply code 200 and no text.
+const CONNECTION_CLOSE: [u8; 19] = [
+    1, 0, 0, 0, 0, 0, 11, 0, 10, 0, 50, 0, 200, 0, 0, 0, 0, 0, FRAME_END,
+];
 /// How often a blocked read or write looks whether the run was given up.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -42,6 +46,13 @@ pub(super) struct Client {
     pub(super) inbox: Inbox,
     stream: TcpStream,
     is_aborted: Arc<AtomicBool>,
+}
+
+impl Drop for Client {
+    /// Says goodbye, but waits for nothing: brokers log a warning about clients that just vanish.
+    fn drop(&mut self) {
+        let _ = self.stream.write(&CONNECTION_CLOSE);
+    }
 }
 
 impl Client {
@@ -283,10 +294,12 @@ fn is_timeout(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// With the capability that turns a wrong password into a reply code instead of a closed socket.
+/// With the capabilities that turn a wrong password and the loss of a consumer's queue into messages.
 fn client_properties() -> FieldTable {
     let mut capabilities = FieldTable::default();
-    capabilities.insert("authentication_failure_close".into(), AMQPValue::Boolean(true));
+    for name in ["authentication_failure_close", "consumer_cancel_notify"] {
+        capabilities.insert(name.into(), AMQPValue::Boolean(true));
+    }
     let mut properties = FieldTable::default();
     properties.insert("product".into(), AMQPValue::LongString("leveret bench".into()));
     properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
@@ -303,4 +316,38 @@ fn broker_name(properties: &FieldTable) -> String {
     named("broker", "broker_version")
         .or_else(|| named("product", "version"))
         .unwrap_or_else(|| "unnamed broker".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn properties(pairs: &[(&str, &str)]) -> FieldTable {
+        let mut table = FieldTable::default();
+        for (key, value) in pairs {
+            table.insert((*key).into(), AMQPValue::LongString((*value).into()));
+        }
+        table
+    }
+
+    #[test]
+    fn the_farewell_is_what_the_reference_codec_would_send() {
+        let close = connection::Close {
+            reply_code: 200,
+            ..connection::Close::default()
+        };
+        let method = AMQPClass::Connection(connection::AMQPMethod::Close(close));
+        let (rest, frame) = parse_frame(&CONNECTION_CLOSE[..]).unwrap();
+        assert!(rest.is_empty());
+        assert_eq!(frame, AMQPFrame::Method(0, method));
+    }
+
+    #[test]
+    fn a_broker_in_disguise_is_called_by_its_own_name() {
+        let plain = [("product", "RabbitMQ"), ("version", "4.1.0")];
+        assert_eq!(broker_name(&properties(&plain)), "RabbitMQ 4.1.0");
+        let own = [("broker", "Leveret"), ("broker_version", "0.1.0")];
+        assert_eq!(broker_name(&properties(&[plain, own].concat())), "Leveret 0.1.0");
+        assert_eq!(broker_name(&properties(&[])), "unnamed broker");
+    }
 }

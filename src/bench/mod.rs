@@ -8,6 +8,7 @@ mod client;
 mod confirms;
 mod consumer;
 mod error;
+mod idle;
 mod outcome;
 mod plan;
 mod process;
@@ -85,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
                 let outcome = run_once(arguments, &scenario, target)?;
                 let (broker, rate) = (&outcome.broker, outcome.per_second);
                 eprintln!(
-                    "{scenario}, run {number} of {}, {broker}: {rate:.0} messages/s",
+                    "{scenario}, run {number} of {}, {broker}: {rate:.0}/s",
                     arguments.runs
                 );
                 outcomes.push(outcome);
@@ -113,17 +114,21 @@ pub fn run(arguments: &Arguments) -> Result<(), BenchError> {
 
 fn run_once(arguments: &Arguments, scenario: &Scenario, target: &Target) -> Result<Outcome, BenchError> {
     let time_max = Duration::from_secs(u64::from(arguments.seconds));
+    let plan = scenario.plan();
     let mut broker = target.uri.authority.host.clone();
-    Trial::prepare(target, scenario, time_max, arguments.keep_backlog)
-        .and_then(|trial| {
+    let outcome = if plan.is_idle() {
+        idle::run(target, &plan, &scenario.entity())
+    } else {
+        Trial::prepare(target, scenario, time_max, arguments.keep_backlog).and_then(|trial| {
             broker = trial.broker();
             trial.run()
         })
-        .map_err(|source| BenchError::Run {
-            scenario: scenario.to_string(),
-            broker,
-            source: Box::new(source),
-        })
+    };
+    outcome.map_err(|source| BenchError::Run {
+        scenario: scenario.to_string(),
+        broker,
+        source: Box::new(source),
+    })
 }
 
 fn scenarios(arguments: &Arguments) -> Vec<Scenario> {

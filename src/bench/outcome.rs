@@ -12,7 +12,7 @@ use crate::bench::{
 pub(super) struct Outcome {
     /// What the broker calls itself.
     pub(super) broker: String,
-    /// Messages that count: delivered ones, or published ones where nothing consumes.
+    /// Messages that count: delivered ones, or published ones where nothing consumes. Of idle things, their number.
     pub(super) messages: u64,
     /// From the start to the last message or confirm.
     pub(super) seconds: f64,
@@ -32,6 +32,8 @@ pub(super) struct Outcome {
     pub(super) latency_us: Option<Latency>,
     /// With several queues of their own: the smallest of their message counts divided by the largest.
     pub(super) fairness: Option<f64>,
+    /// Resident memory that each idle connection or queue added.
+    pub(super) resident_bytes_each: Option<f64>,
     /// Messages a second at which a backlog was drained.
     pub(super) drained_per_second: Option<f64>,
 }
@@ -104,6 +106,7 @@ impl Phase {
             fairness: fairness
                 .filter(|_| are_rivals)
                 .map(|(min, max)| float(*min) / float((*max).max(1))),
+            resident_bytes_each: None,
             drained_per_second: None,
         }
     }

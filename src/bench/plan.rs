@@ -28,6 +28,10 @@ pub(super) enum Flow {
     Backlog,
     /// Consuming what an earlier run left.
     Drain,
+    /// Connections that do nothing; `messages_max` says how many.
+    Connections,
+    /// Queues that do nothing; `messages_max` says how many.
+    Queues,
 }
 
 /// A scenario in numbers.
@@ -51,7 +55,7 @@ pub(super) struct Plan {
     pub(super) rate: Option<u64>,
     /// Order of the phases.
     pub(super) flow: Flow,
-    /// Each producer ends after so many.
+    /// Each producer ends after so many. In flows without messages, how many things are made.
     pub(super) messages_max: u64,
     /// Whether producers end when the time is up, too.
     pub(super) is_timed: bool,
@@ -84,6 +88,20 @@ impl Plan {
             is_durable: true,
             confirm_window: Some(window),
             ack_each: Some(100),
+            ..self
+        }
+    }
+
+    /// Whether nothing is published.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.flow, Flow::Connections | Flow::Queues)
+    }
+
+    /// Nothing but `count` idle things.
+    pub(super) fn idle(self, flow: Flow, count: u64) -> Self {
+        Self {
+            flow,
+            messages_max: count,
             ..self
         }
     }

@@ -31,6 +31,7 @@ struct Row {
     written_mib: Option<f64>,
     latency_us: Option<Latency>,
     fairness: Option<f64>,
+    resident_bytes_each: Option<f64>,
     drained_per_second: Option<f64>,
     runs: Vec<Outcome>,
 }
@@ -97,6 +98,7 @@ impl Row {
                 max: latency(|latency| latency.max).unwrap_or(f64::NAN),
             }),
             fairness: of(|run| run.fairness),
+            resident_bytes_each: of(|run| run.resident_bytes_each),
             drained_per_second: of(|run| run.drained_per_second),
             runs,
         }
@@ -113,7 +115,10 @@ impl Row {
         let drained = self
             .drained_per_second
             .map(|it| format!("drained at {}/s", count(Some(it))));
-        let remarks: Vec<String> = fairness.into_iter().chain(drained).collect();
+        let each = self
+            .resident_bytes_each
+            .map(|it| format!("{:.1} KiB of memory for each", it / 1024.0));
+        let remarks: Vec<String> = fairness.into_iter().chain(drained).chain(each).collect();
         format!(
             "| {} | {} | {} | {} | {} | {} | {} | {} | {latency} | {} | {} |\n",
             self.scenario,
@@ -167,6 +172,7 @@ mod tests {
             written_bytes: None,
             latency_us: None,
             fairness: None,
+            resident_bytes_each: None,
             drained_per_second: Some(1_234_567.0),
         }
     }

@@ -74,6 +74,16 @@ const KINDS: &[(&str, Kind, &str)] = &[
         "consumes the N messages that backlog-N left with --keep-backlog",
     ),
     (
+        "connections",
+        Kind::Connections,
+        "N connections that do nothing: how fast they open and what each takes",
+    ),
+    (
+        "queues",
+        Kind::Queues,
+        "N queues that do nothing: how fast they are declared and what each takes",
+    ),
+    (
         "pairs",
         Kind::Pairs,
         "N producers, N consumers, N queues, 16 bytes, automatic acks",
@@ -97,6 +107,8 @@ pub(super) const STANDARD: &[&str] = &[
     "latency-5k",
     "latency-20k",
     "pairs-16",
+    "connections-1000",
+    "queues-10k",
     "backlog-1m",
 ];
 
@@ -114,6 +126,8 @@ enum Kind {
     Latency,
     Backlog,
     BacklogDrain,
+    Connections,
+    Queues,
     Pairs,
 }
 
@@ -136,7 +150,9 @@ impl Scenario {
             | Kind::Consume
             | Kind::Confirmed => self.parameter,
             Kind::ConfirmWindow | Kind::Backlog | Kind::BacklogDrain => BACKLOG_BODY_BYTES,
-            Kind::Fanout | Kind::Topic | Kind::Latency | Kind::Pairs => SMALL_BODY_BYTES,
+            Kind::Fanout | Kind::Topic | Kind::Latency | Kind::Connections | Kind::Queues | Kind::Pairs => {
+                SMALL_BODY_BYTES
+            }
         });
         let many = u16::try_from(self.parameter).unwrap_or(u16::MAX);
         match self.kind {
@@ -191,6 +207,8 @@ impl Scenario {
                 messages_max: self.parameter,
                 ..base.confirmed(10_000)
             },
+            Kind::Connections => base.idle(Flow::Connections, self.parameter),
+            Kind::Queues => base.idle(Flow::Queues, self.parameter),
             Kind::Pairs => {
                 let ahead_max = base.ahead_max / u64::from(many);
                 Plan {
@@ -241,7 +259,8 @@ impl Scenario {
         let range = match kind {
             _ if kind.counts_bytes() => SMALL_BODY_BYTES..=16 * 1024 * 1024,
             Kind::Fanout | Kind::Pairs => 1..=500,
-            Kind::Topic => 1..=1_000_000,
+            Kind::Topic | Kind::Queues => 1..=1_000_000,
+            Kind::Connections => 1..=50_000,
             _ => 1..=PARAMETER_MAX,
         };
         range.contains(&value).then_some(value)

@@ -30,19 +30,16 @@ impl Topology {
     ///
     /// # Errors
     /// As the broker's refusals come.
-    pub(super) fn declare(
-        uri: &AMQPUri,
-        is_aborted: &Arc<AtomicBool>,
-        plan: &Plan,
-        entity: &str,
-    ) -> Result<Self, BenchError> {
+    pub(super) fn declare(uri: &AMQPUri, plan: &Plan, entity: &str) -> Result<Self, BenchError> {
         let exchange = if plan.routing == Routing::Default {
             String::new()
         } else {
             entity.to_owned()
         };
+        // A flag of its own: what a failed run leaves is still to be removed.
+        let is_aborted = Arc::new(AtomicBool::new(false));
         let mut topology = Self {
-            client: Client::open(uri, is_aborted)?,
+            client: Client::open(uri, &is_aborted)?,
             exchange,
             queues: (0..plan.queues)
                 .map(|number| format!("{entity}-{number}"))

@@ -61,7 +61,7 @@ impl<'a> Trial<'a> {
     ) -> Result<Self, BenchError> {
         let plan = scenario.plan();
         let is_aborted = Arc::new(AtomicBool::new(false));
-        let topology = Topology::declare(&target.uri, &is_aborted, &plan, &scenario.entity())?;
+        let topology = Topology::declare(&target.uri, &plan, &scenario.entity())?;
         let consumers = plan.queues / plan.producers;
         let streams = (0..plan.producers)
             .map(|_| Arc::new(Stream::new(consumers)))
@@ -87,9 +87,17 @@ impl<'a> Trial<'a> {
     /// # Errors
     /// `Violation` for a broker that does wrong; else as the broker's refusals come.
     pub(super) fn run(mut self) -> Result<Outcome, BenchError> {
+        let result = self.run_phases();
+        if result.is_err() && self.plan.flow != Flow::Drain {
+            // The failure is what counts; removing the rest is a courtesy.
+            let _ = self.topology.delete();
+        }
+        result
+    }
+
+    fn run_phases(&mut self) -> Result<Outcome, BenchError> {
         let mut drained_per_second = None;
         let phase = match self.plan.flow {
-            Flow::Together => self.phase(true, true)?,
             Flow::Publish => self.publish_only()?,
             Flow::Consume => {
                 self.publish_only()?;
@@ -98,8 +106,7 @@ impl<'a> Trial<'a> {
             Flow::Backlog => {
                 let phase = self.publish_only()?;
                 if !self.is_backlog_kept {
-                    let drained = self.phase(false, true)?;
-                    drained_per_second = Some(drained.per_second());
+                    drained_per_second = Some(self.phase(false, true)?.per_second());
                 }
                 phase
             }
@@ -107,6 +114,7 @@ impl<'a> Trial<'a> {
                 self.streams[0].end(self.plan.messages_max);
                 self.phase(false, true)?
             }
+            _ => self.phase(true, true)?,
         };
         self.clean_up(phase.published)?;
         let mut outcome = phase.outcome(self.broker(), self.plan.producers > 1);
