@@ -1,7 +1,8 @@
 //! What a benchmark's messages carry, and the checks that a broker delivered them as published.
 //!
-//! A body begins with the producer and the sequence number in one mark, then the time of sending; a fixed filler follows.
-//! So that a broker that loses, repeats, reorders or damages messages fails instead of being fast.
+//! A body begins with the producer and the sequence number in one mark, then the time of sending; a fixed
+//! filler follows. So that a broker that loses, repeats, reorders or damages messages fails instead of being
+//! fast.
 
 use crate::bench::{
     error::BenchError,

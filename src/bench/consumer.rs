@@ -42,7 +42,8 @@ struct Acks {
 }
 
 impl Consumer {
-    /// Consumes `queue`, into which the stream's producer publishes `body_bytes` each, as consumer `place` of the stream.
+    /// Consumes `queue`, into which the stream's producer publishes `body_bytes` each, as consumer `place` of
+    /// the stream.
     pub(super) fn new(
         client: Client,
         queue: String,

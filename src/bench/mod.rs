@@ -1,7 +1,8 @@
 //! `leveret bench`: measures any AMQP 0-9-1 broker, or two of them in turns, from the client's side.
 //!
-//! It is a client and shares nothing with the broker's code, so that a mistake there can't hide here. Blocking sockets on
-//! threads and messages encoded beforehand keep it far cheaper than what it measures. It checks all that it receives.
+//! It is a client and shares nothing with the broker's code, so that a mistake there can't hide here.
+//! Blocking sockets on threads and messages encoded beforehand keep it far cheaper than what it measures. It
+//! checks all that it receives.
 
 mod body;
 mod client;

@@ -12,7 +12,8 @@ use crate::bench::{
 pub(super) struct Outcome {
     /// What the broker calls itself.
     pub(super) broker: String,
-    /// Messages that count: delivered ones, or published ones where nothing consumes. Of idle things, their number.
+    /// Messages that count: delivered ones, or published ones where nothing consumes. Of idle things, their
+    /// number.
     pub(super) messages: u64,
     /// From the start to the last message or confirm.
     pub(super) seconds: f64,
@@ -38,7 +39,8 @@ pub(super) struct Outcome {
     pub(super) drained_per_second: Option<f64>,
 }
 
-/// From the write of a message (or the moment it was due, if the broker held the producer up) to its arrival, in microseconds.
+/// From the write of a message (or the moment it was due, if the broker held the producer up) to its arrival,
+/// in microseconds.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Latency {
     /// The median.

@@ -106,7 +106,8 @@ impl Plan {
         }
     }
 
-    /// Without a consumer nothing but a count bounds the queue: as many as fit half a GiB with 100 bytes for each beside its body.
+    /// Without a consumer nothing but a count bounds the queue: as many as fit half a GiB with 100 bytes for
+    /// each beside its body.
     pub(super) fn with_bounded_queue(self) -> Self {
         let message_bytes = u64::try_from(self.body_bytes).expect("bodies are at most 16 MiB") + 100;
         Self {

@@ -1,5 +1,5 @@
-//! What the broker's process uses, read from `/proc`. Elsewhere than on Linux, or for a broker on another machine, there is
-//! nothing to read and the report leaves those columns empty.
+//! What the broker's process uses, read from `/proc`. Elsewhere than on Linux, or for a broker on another
+//! machine, there is nothing to read and the report leaves those columns empty.
 
 use std::{fs, path::Path};
 
@@ -102,7 +102,8 @@ fn listener_inode(table: &str, port: u16) -> Option<u64> {
     })
 }
 
-/// The name, second in the line, stands in parentheses and may hold anything; times are counted from behind it.
+/// The name, second in the line, stands in parentheses and may hold anything; times are counted from behind
+/// it.
 fn cpu_seconds(stat: &str) -> Option<f64> {
     let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
     let ticks = |place: usize| fields.get(place)?.parse::<u64>().ok();

@@ -77,7 +77,8 @@ impl Producer {
         })
     }
 
-    /// Publishes until count or time are reached and the broker has taken everything; gives the moment of that.
+    /// Publishes until count or time are reached and the broker has taken everything; gives the moment of
+    /// that.
     ///
     /// # Errors
     /// As the broker's refusals come; `Stalled` when confirms stay away; `Violation` for wrong ones.
@@ -132,8 +133,9 @@ impl Producer {
         Ok(())
     }
 
-    /// Messages that fell due while a write was blocked carry the time at which they were due, so that a broker's pause
-    /// shows in the latency of all that it delayed. Those that are late only because this thread slept carry the present time.
+    /// Messages that fell due while a write was blocked carry the time at which they were due, so that a
+    /// broker's pause shows in the latency of all that it delayed. Those that are late only because this
+    /// thread slept carry the present time.
     fn publish_paced(&mut self, start: Instant, rate: u64) -> Result<(), BenchError> {
         let due = |sequence: u64| sequence * 1_000_000_000 / rate;
         let end = self.pace.time_max.map_or(u64::MAX, nanoseconds);
@@ -216,7 +218,8 @@ impl Producer {
         Ok(())
     }
 
-    /// A channel is worked off in order: when a question is answered, all publishes before it have been taken.
+    /// A channel is worked off in order: when a question is answered, all publishes before it have been
+    /// taken.
     fn wait_until_taken(&mut self) -> Result<(), BenchError> {
         let declare = queue::Declare {
             queue: self.queue.as_str().into(),

@@ -7,7 +7,8 @@ use crate::bench::{
     statistics::{float, median, spread_percent},
 };
 
-const HEAD: &str = "| work | broker | runs | messages/s | spread | CPU s/M | peak RSS MiB | written MiB | latency µs p50 / p99 / p99.9 / max | remarks | generator CPU s/M |\n\
+const HEAD: &str = "| work | broker | runs | messages/s | spread | CPU s/M | peak RSS MiB \
+                    | written MiB | latency µs p50 / p99 / p99.9 / max | remarks | generator CPU s/M |\n\
                     |---|---|---:|---:|---:|---:|---:|---:|---:|---|---:|\n";
 
 /// All figures of a benchmark.

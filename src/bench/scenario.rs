@@ -1,4 +1,5 @@
-//! The pieces of work that can be measured, by name: `confirmed-1k` is the kind `confirmed` with the parameter 1024.
+//! The pieces of work that can be measured, by name: `confirmed-1k` is the kind `confirmed` with the
+//! parameter 1024.
 
 use std::{fmt, str::FromStr};
 
@@ -142,18 +143,7 @@ pub struct Scenario {
 impl Scenario {
     /// Its numbers.
     pub(super) fn plan(&self) -> Plan {
-        let base = Plan::flood(match self.kind {
-            Kind::Transient
-            | Kind::Acked
-            | Kind::AckedSingle
-            | Kind::Publish
-            | Kind::Consume
-            | Kind::Confirmed => self.parameter,
-            Kind::ConfirmWindow | Kind::Backlog | Kind::BacklogDrain => BACKLOG_BODY_BYTES,
-            Kind::Fanout | Kind::Topic | Kind::Latency | Kind::Connections | Kind::Queues | Kind::Pairs => {
-                SMALL_BODY_BYTES
-            }
-        });
+        let base = Plan::flood(self.body_bytes());
         let many = u16::try_from(self.parameter).unwrap_or(u16::MAX);
         match self.kind {
             Kind::Transient => base,
@@ -245,6 +235,14 @@ impl Scenario {
             .iter()
             .map(|(name, _, text)| format!("  {:<18} {text}\n", format!("{name}-N")));
         lines.collect()
+    }
+
+    fn body_bytes(&self) -> u64 {
+        match self.kind {
+            Kind::ConfirmWindow | Kind::Backlog | Kind::BacklogDrain => BACKLOG_BODY_BYTES,
+            kind if kind.counts_bytes() => self.parameter,
+            _ => SMALL_BODY_BYTES,
+        }
     }
 
     fn parse_parameter(kind: Kind, text: &str) -> Option<u64> {

@@ -38,7 +38,8 @@ struct Slot {
 }
 
 impl Template {
-    /// Encodes for that producer; `keys` are used in turn, so that a broker can't live on one remembered route.
+    /// Encodes for that producer; `keys` are used in turn, so that a broker can't live on one remembered
+    /// route.
     pub(super) fn new(shape: &Shape, producer: u16, keys: &[String], frame_max: u32) -> Self {
         let part_bytes = usize::try_from(frame_max).expect("32 bits fit into usize") - 8;
         let body = blank(shape.body_bytes);

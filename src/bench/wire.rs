@@ -1,5 +1,6 @@
-//! The part of AMQP that a load generator needs often: walking frames, reading deliveries and confirms, writing acks.
-//! Everything borrows from the read buffer, so that the generator costs far less than the broker it measures.
+//! The part of AMQP that a load generator needs often: walking frames, reading deliveries and confirms,
+//! writing acks. Everything borrows from the read buffer, so that the generator costs far less than the
+//! broker it measures.
 
 use std::io::{self, Read};
 
