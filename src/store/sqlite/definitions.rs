@@ -3,11 +3,10 @@
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
-use amq_protocol::types::generation::gen_field_table;
-use amq_protocol::types::parsing::parse_field_table;
 use rusqlite::{Connection, Row, params};
 
 use super::database;
+use crate::amqp::field_table;
 use crate::store::{BindingRow, DestinationKind, ExchangeRow, Operation, QueueId, QueueRow, StoreError};
 
 /// Writes a definition; other operations are not for this table.
@@ -149,14 +148,12 @@ fn read<T>(
 }
 
 fn encode(table: &FieldTable) -> Vec<u8> {
-    gen_field_table(table)(Vec::new().into())
-        .expect("a vector takes every byte")
-        .write
+    let mut entries = Vec::new();
+    field_table::write(&mut entries, table);
+    entries
 }
 
-fn decode(bytes: &[u8]) -> Option<FieldTable> {
-    parse_field_table(bytes)
-        .ok()
-        .filter(|(rest, _)| rest.is_empty())
-        .map(|(_, table)| table)
+fn decode(entries: &[u8]) -> Option<FieldTable> {
+    field_table::validate(entries).ok()?;
+    Some(field_table::to_owned(entries))
 }

@@ -1,6 +1,6 @@
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use amq_protocol::types::FieldTable;
 use rusqlite::Connection;
@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::message::Message;
 use crate::store::{
-    BindingRow, DestinationKind, ExchangeRow, Page, PageRequest, PageSink, Position, QueueId, QueueRow,
+    BindingRow, DestinationKind, ExchangeRow, Page, PageEntry, PageRequest, PageSink, Position, QueueId,
+    QueueRow,
 };
 
 mod definitions;
@@ -131,4 +132,13 @@ fn crashed_copy(directory: &Path) -> TempDir {
         std::fs::copy(directory.join(name), copy.path().join(name)).expect("a copy");
     }
     copy
+}
+
+/// Waits for what happens in the background.
+fn eventually(condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "it did not happen in time");
+        thread::yield_now();
+    }
 }
