@@ -73,7 +73,13 @@ impl Group {
                 }
             }
             Operation::Settle { queue, mut positions } => {
-                let settled = &mut self.queue(queue).settled;
+                let group = self.queue(queue);
+                let is_purged =
+                    |at: &Position| group.purged.iter().any(|(from, to)| (from..to).contains(&at));
+                if !group.purged.is_empty() {
+                    positions.retain(|position| !is_purged(position));
+                }
+                let settled = &mut group.settled;
                 if settled.is_empty() {
                     *settled = positions;
                 } else {
