@@ -83,11 +83,11 @@ impl MessageBuilder {
         self.bytes.len() as u64 - u64::from(self.body_at)
     }
 
-    /// The message, with the two properties that queues read taken from `properties`.
-    pub fn finish(self, properties: &Properties<'_>) -> Message {
+    /// The message, with the two properties that queues read: whether `delivery_mode` is 2, and `priority`.
+    pub fn finish(self, persistent: bool, priority: u8) -> Message {
         Message(Arc::new(Inner {
-            persistent: properties.delivery_mode == Some(2),
-            priority: properties.priority.unwrap_or(0),
+            persistent,
+            priority,
             bytes: self.bytes,
             header_at: self.header_at,
             body_at: self.body_at,
@@ -97,6 +97,16 @@ impl MessageBuilder {
     /// The property flags and values of the content header.
     pub fn properties(&self) -> &[u8] {
         &self.bytes[usize::from(self.header_at) + HEADER_FIXED_BYTES..self.body_at as usize]
+    }
+
+    /// The body bytes received so far.
+    pub fn body_bytes(&self) -> &[u8] {
+        &self.bytes[self.body_at as usize..]
+    }
+
+    /// Exchange and routing key as two shortstrs.
+    pub fn envelope(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.header_at)]
     }
 
     /// The exchange and the routing key it was started with.
@@ -111,7 +121,11 @@ impl Message {
         let mut builder = MessageBuilder::new(exchange, routing_key);
         builder.header(body.len() as u64, properties, body.len());
         builder.body(body);
-        builder.finish(&Properties::parse(properties).expect("the broker writes properties that parse"))
+        let properties = Properties::parse(properties).expect("the broker writes properties that parse");
+        builder.finish(
+            properties.delivery_mode == Some(2),
+            properties.priority.unwrap_or(0),
+        )
     }
 
     /// Name of the exchange it was published to; empty for the default exchange.

@@ -1,3 +1,5 @@
+//! The memory store against the real one.
+
 use super::*;
 use crate::store::QueueRow;
 

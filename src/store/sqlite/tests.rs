@@ -1,3 +1,5 @@
+//! The store on real files: what survives, and what is refused.
+
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::time::{Duration, Instant};

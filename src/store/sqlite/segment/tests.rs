@@ -1,3 +1,5 @@
+//! The encoding of segments.
+
 use proptest::prelude::*;
 
 use super::*;

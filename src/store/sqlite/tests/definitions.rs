@@ -1,3 +1,5 @@
+//! Definitions come back as they went in.
+
 use amq_protocol::types::{AMQPValue, ShortString};
 
 use super::*;

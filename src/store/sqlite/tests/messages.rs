@@ -1,3 +1,5 @@
+//! Messages through publish, settle, return, purge and reopening.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Files and directories that are refused, and commits that fail.
+
 use super::*;
 
 fn refusal(directory: &Path) -> String {

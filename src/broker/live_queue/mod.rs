@@ -1,0 +1,333 @@
+//! A declared queue at work: its definition, and its rules behind the lock that everybody takes once per batch.
+//!
+//! `carry_out` does what the rules ask for; nothing here is called per message.
+
+mod carry_out;
+
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+use parking_lot::Mutex;
+
+use crate::message::Message;
+use crate::store::{Operation, Position, QueueId, QueueRow, RecoveredQueue, Sequence, Store};
+
+use super::ConnectionId;
+use super::outbox::{Notice, Outbox, SourceId};
+use super::queue::consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot};
+use super::queue::effects::{Effects, Unread};
+use super::queue::ready::Window;
+use super::queue::{Got, Queue, QueueOptions, Settlement};
+
+/// A queue's definition: what it was declared with.
+#[derive(Clone, Debug)]
+pub struct QueueDefinition {
+    /// Name, unique in its vhost.
+    pub name: Arc<str>,
+    /// It survives a restart.
+    pub durable: bool,
+    /// It is deleted with its last consumer.
+    pub auto_delete: bool,
+    /// The connection that alone may use it, and with which it ends.
+    pub owner: Option<ConnectionId>,
+    /// Arguments as declared.
+    pub arguments: FieldTable,
+}
+
+/// Where a consumer's deliveries go.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    /// The connection's outbox.
+    pub outbox: Arc<Outbox>,
+    /// Channel number.
+    pub channel: u16,
+    /// The channel's number for it.
+    pub source: SourceId,
+}
+
+/// What a verb leaves to its caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// Everything that the verb asked of the store is on disk once this is committed.
+    pub sequence: Option<Sequence>,
+    /// The queue's last consumer is gone and it is auto-delete: delete it.
+    pub delete: bool,
+}
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    outlets: Vec<Option<Outlet>>,
+    /// Connections whose `basic.get` waits.
+    get_waits: Vec<Arc<Outbox>>,
+    /// Gone from its vhost: what still arrives is dropped.
+    deleted: bool,
+    /// The spill store knows this queue (queues that are not durable only).
+    spilled: bool,
+    effects: Effects,
+    operations: Vec<Operation>,
+}
+
+/// A queue that is declared and in use.
+#[derive(Debug)]
+pub struct LiveQueue {
+    /// Its number in the store.
+    pub id: QueueId,
+    /// The vhost it is in.
+    pub vhost: Arc<str>,
+    /// What it was declared with.
+    pub definition: QueueDefinition,
+    store: Arc<dyn Store>,
+    state: Mutex<State>,
+}
+
+/// Why a consumer was not added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConsumeRefused {
+    /// An exclusive consumer is there, or this one wants to be and is not alone.
+    ExclusiveUse,
+    /// The queue is gone.
+    Deleted,
+}
+
+impl LiveQueue {
+    /// A new, empty queue. The caller appends [`LiveQueue::row`] to the store if it is durable.
+    pub fn new(
+        id: QueueId,
+        vhost: Arc<str>,
+        definition: QueueDefinition,
+        store: Arc<dyn Store>,
+        window: Window,
+    ) -> Arc<Self> {
+        Self::with(
+            id,
+            vhost,
+            definition,
+            store,
+            window,
+            (Unread::default(), Position(0), Position(0)),
+        )
+    }
+
+    /// A durable queue that a start found in the store.
+    pub fn recovered(found: &RecoveredQueue, store: Arc<dyn Store>, window: Window) -> Arc<Self> {
+        let RecoveredQueue {
+            row,
+            messages,
+            body_bytes,
+            first,
+            next,
+            ..
+        } = found;
+        let definition = QueueDefinition {
+            name: Arc::clone(&row.name),
+            durable: true,
+            auto_delete: row.auto_delete,
+            owner: None,
+            arguments: row.arguments.clone(),
+        };
+        let unread = Unread {
+            from: *first,
+            to: *next,
+            messages: *messages,
+            body_bytes: *body_bytes,
+        };
+        let seen_before = found.delivered_before.min(*next);
+        Self::with(
+            row.id,
+            Arc::clone(&row.vhost),
+            definition,
+            store,
+            window,
+            (unread, *next, seen_before),
+        )
+    }
+
+    fn with(
+        id: QueueId,
+        vhost: Arc<str>,
+        definition: QueueDefinition,
+        store: Arc<dyn Store>,
+        window: Window,
+        (unread, next, seen_before): (Unread, Position, Position),
+    ) -> Arc<Self> {
+        let options = QueueOptions {
+            durable: definition.durable,
+            auto_delete: definition.auto_delete,
+            window,
+        };
+        let state = State {
+            queue: Queue::new(options, unread, next, seen_before),
+            outlets: Vec::new(),
+            get_waits: Vec::new(),
+            deleted: false,
+            spilled: definition.durable,
+            effects: Effects::default(),
+            operations: Vec::new(),
+        };
+        Arc::new(Self {
+            id,
+            vhost,
+            definition,
+            store,
+            state: Mutex::new(state),
+        })
+    }
+
+    /// Its definition as the store keeps it.
+    pub fn row(&self) -> QueueRow {
+        QueueRow {
+            id: self.id,
+            vhost: Arc::clone(&self.vhost),
+            name: Arc::clone(&self.definition.name),
+            durable: self.definition.durable,
+            auto_delete: self.definition.auto_delete,
+            arguments: self.definition.arguments.clone(),
+        }
+    }
+
+    /// Adds messages and gives them out. Dropped when the queue is gone.
+    pub fn publish(self: &Arc<Self>, messages: impl Iterator<Item = Message>) -> Outcome {
+        self.change(|queue, effects| {
+            for message in messages {
+                queue.publish(message, effects);
+            }
+            queue.dispatch(effects);
+        })
+        .1
+    }
+
+    /// Settles unacked messages and gives out what that makes room for.
+    pub fn settle(self: &Arc<Self>, settlements: impl Iterator<Item = (Position, Settlement)>) -> Outcome {
+        self.change(|queue, effects| {
+            for (position, settlement) in settlements {
+                queue.settle(position, settlement, effects);
+            }
+            queue.dispatch(effects);
+        })
+        .1
+    }
+
+    /// Takes one message for `basic.get`; `outbox` hears of it when a [`Got::Later`] can be tried again.
+    pub fn get(self: &Arc<Self>, no_ack: bool, outbox: &Arc<Outbox>) -> Got {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let got = state.queue.get(no_ack, &mut state.effects);
+        if matches!(got, Got::Later) {
+            state.get_waits.push(Arc::clone(outbox));
+        }
+        self.carry_out(state);
+        got
+    }
+
+    /// Adds a consumer. Nothing is delivered before [`LiveQueue::dispatch`], so that consume-ok can go first.
+    ///
+    /// # Errors
+    /// When the queue is gone or in exclusive use.
+    pub fn consume(&self, options: ConsumerOptions, outlet: Outlet) -> Result<ConsumerSlot, ConsumeRefused> {
+        let mut state = self.state.lock();
+        if state.deleted {
+            return Err(ConsumeRefused::Deleted);
+        }
+        let is_first = state.queue.consumer_count() == 0;
+        if state.queue.has_exclusive_consumer() || (options.exclusive && !is_first) {
+            return Err(ConsumeRefused::ExclusiveUse);
+        }
+        let slot = state.queue.add_consumer(options);
+        let index = slot.index as usize;
+        if state.outlets.len() <= index {
+            state.outlets.resize(index + 1, None);
+        }
+        state.outlets[index] = Some(outlet);
+        Ok(slot)
+    }
+
+    /// Removes a consumer. Deliveries that lie in its outbox stay there.
+    pub fn cancel(self: &Arc<Self>, slot: ConsumerSlot) -> Outcome {
+        self.change(|queue, effects| {
+            queue.remove_consumer(slot, effects);
+        })
+        .1
+    }
+
+    /// Gives out what is ready.
+    pub fn dispatch(self: &Arc<Self>) {
+        self.change(Queue::dispatch);
+    }
+
+    /// A consumer's socket took deliveries: gives it more.
+    pub fn written(self: &Arc<Self>, slot: ConsumerSlot, messages: u32, bytes: usize) {
+        self.change(|queue, effects| {
+            queue.written(slot, messages, bytes);
+            queue.dispatch(effects);
+        });
+    }
+
+    /// Puts a consumer under a channel's limit, or takes it from under one.
+    pub fn set_channel_limit(self: &Arc<Self>, slot: ConsumerSlot, limit: Option<Arc<ChannelLimit>>) {
+        self.change(|queue, effects| {
+            queue.set_channel_limit(slot, limit);
+            queue.dispatch(effects);
+        });
+    }
+
+    /// The channel's limit has room again for this consumer.
+    pub fn resume(self: &Arc<Self>, slot: ConsumerSlot) {
+        self.change(|queue, effects| {
+            queue.resume(slot);
+            queue.dispatch(effects);
+        });
+    }
+
+    /// Drops all ready messages and returns how many there were.
+    pub fn purge(self: &Arc<Self>) -> (u64, Outcome) {
+        self.change(Queue::purge)
+    }
+
+    /// Ready messages and consumers, as `queue.declare-ok` tells them.
+    pub fn counts(&self) -> (u64, usize) {
+        let state = self.state.lock();
+        (state.queue.ready_count(), state.queue.consumer_count())
+    }
+
+    /// Delivered messages that are not settled.
+    pub fn unacked_count(&self) -> usize {
+        self.state.lock().queue.unacked_count()
+    }
+
+    /// Ends the queue if `may` agrees with its ready and consumer counts; returns the number of messages lost, or
+    /// what `may` objected. Its consumers are told. The caller takes it out of the vhost.
+    ///
+    /// # Errors
+    /// What `may` objected.
+    pub fn delete<E>(
+        &self,
+        may: impl FnOnce(u64, usize) -> Result<(), E>,
+    ) -> Result<(u64, Option<Sequence>), E> {
+        let mut state = self.state.lock();
+        let ready = state.queue.ready_count();
+        may(ready, state.queue.consumer_count())?;
+        if std::mem::replace(&mut state.deleted, true) {
+            return Ok((0, None));
+        }
+        for outlet in state.outlets.drain(..).flatten() {
+            let notice = Notice::ConsumerCancelled {
+                channel: outlet.channel,
+                source: outlet.source,
+            };
+            outlet.outbox.notify(notice);
+        }
+        for outbox in state.get_waits.drain(..) {
+            outbox.notify(Notice::GetAgain);
+        }
+        let sequence = state
+            .spilled
+            .then(|| self.store.append(&mut vec![Operation::DeleteQueue(self.id)]));
+        Ok((ready, sequence))
+    }
+
+    /// Whether it is gone from its vhost.
+    pub fn is_deleted(&self) -> bool {
+        self.state.lock().deleted
+    }
+}

@@ -1,0 +1,217 @@
+//! Declaring and deleting queues.
+
+use std::sync::Arc;
+
+use amq_protocol::types::FieldTable;
+
+use crate::store::{Operation, QueueId, Sequence};
+
+use super::super::ConnectionId;
+use super::super::live_queue::{LiveQueue, QueueDefinition};
+use super::super::queue_arguments;
+use super::super::refusal::{Difference, Entity, Refusal};
+use super::exchanges::flag;
+use super::{Destination, Vhost};
+
+/// What `queue.declare` asks for.
+#[derive(Clone, Debug)]
+pub struct QueueDeclaration {
+    /// Name; not empty.
+    pub name: Arc<str>,
+    /// Survives a restart.
+    pub durable: bool,
+    /// Belongs to the connection that declares it.
+    pub exclusive: bool,
+    /// Is deleted with its last consumer.
+    pub auto_delete: bool,
+    /// Arguments.
+    pub arguments: FieldTable,
+}
+
+/// A queue that `queue.declare` made or found.
+#[derive(Clone, Debug)]
+pub struct QueueDeclared {
+    /// The queue.
+    pub queue: Arc<LiveQueue>,
+    /// It was made just now.
+    pub is_new: bool,
+    /// Its definition is on disk once this is committed.
+    pub sequence: Option<Sequence>,
+}
+
+/// When `queue.delete` may delete.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DeleteConditions {
+    /// Only without consumers.
+    pub if_unused: bool,
+    /// Only without ready messages.
+    pub if_empty: bool,
+}
+
+impl Vhost {
+    /// Creates a queue, or agrees that it exists as asked for. `next_id` is called only to create it, `may_create`
+    /// before that.
+    ///
+    /// # Errors
+    /// In RabbitMQ's order: owner, equivalence; or arguments, when it has to be created.
+    pub fn declare_queue<E: From<Refusal>>(
+        &self,
+        asked: QueueDeclaration,
+        by: ConnectionId,
+        next_id: impl FnOnce() -> QueueId,
+        may_create: impl FnOnce() -> Result<(), E>,
+    ) -> Result<QueueDeclared, E> {
+        let mut topology = self.topology.write();
+        if let Some(queue) = topology.queues.get(&asked.name) {
+            check_equivalence(queue, &asked, by)?;
+            return Ok(QueueDeclared {
+                queue: Arc::clone(queue),
+                is_new: false,
+                sequence: None,
+            });
+        }
+        queue_arguments::validate(&asked.name, &asked.arguments)?;
+        may_create()?;
+        // An exclusive queue ends with its connection, so nothing of it is worth keeping on disk.
+        let durable = asked.durable && !asked.exclusive;
+        let definition = QueueDefinition {
+            name: Arc::clone(&asked.name),
+            durable,
+            auto_delete: asked.auto_delete,
+            owner: asked.exclusive.then_some(by),
+            arguments: asked.arguments,
+        };
+        let store = if durable {
+            &self.stores.durable
+        } else {
+            &self.stores.spill
+        };
+        let queue = LiveQueue::new(
+            next_id(),
+            Arc::clone(&self.name),
+            definition,
+            Arc::clone(store),
+            self.window,
+        );
+        topology.queues.insert(asked.name, Arc::clone(&queue));
+        self.touch();
+        let operation = durable.then(|| Operation::DeclareQueue(queue.row()));
+        Ok(QueueDeclared {
+            queue,
+            is_new: true,
+            sequence: self.append(operation.into_iter().collect()),
+        })
+    }
+
+    /// The queue of that name, if `by` may use it.
+    ///
+    /// # Errors
+    /// When it is missing, or exclusive to another connection.
+    pub fn queue(&self, name: &str, by: ConnectionId) -> Result<Arc<LiveQueue>, Refusal> {
+        let topology = self.topology.read();
+        let queue = topology.queue(name)?;
+        check_owner(queue, by)?;
+        Ok(Arc::clone(queue))
+    }
+
+    /// Deletes a queue with its messages and bindings and tells its consumers; returns how many messages were
+    /// ready. Deleting what is not there succeeds.
+    ///
+    /// # Errors
+    /// When it is exclusive to another connection, or a condition does not hold.
+    pub fn delete_queue(
+        &self,
+        name: &str,
+        by: ConnectionId,
+        conditions: DeleteConditions,
+    ) -> Result<(u64, Option<Sequence>), Refusal> {
+        let queue = match self.queue(name, by) {
+            Err(Refusal::NotFound(_)) => return Ok((0, None)),
+            found => found?,
+        };
+        self.remove_queue(&queue, conditions)
+    }
+
+    /// Deletes this very queue: an exclusive one whose connection ended, an auto-delete one without consumers.
+    ///
+    /// # Errors
+    /// When a condition does not hold.
+    pub fn remove_queue(
+        &self,
+        queue: &Arc<LiveQueue>,
+        conditions: DeleteConditions,
+    ) -> Result<(u64, Option<Sequence>), Refusal> {
+        let name = &queue.definition.name;
+        let mut topology = self.topology.write();
+        let (ready, deleted) = queue.delete(|ready, consumers| {
+            if conditions.if_unused && consumers > 0 {
+                return Err(Refusal::InUse(Entity::Queue(Arc::clone(name))));
+            }
+            if conditions.if_empty && ready > 0 {
+                return Err(Refusal::NotEmpty(Arc::clone(name)));
+            }
+            Ok(())
+        })?;
+        if !topology
+            .queues
+            .get(name)
+            .is_some_and(|found| Arc::ptr_eq(found, queue))
+        {
+            return Ok((ready, deleted));
+        }
+        topology.queues.remove(name);
+        let mut operations = Vec::new();
+        let unused = self.remove_destination(
+            &mut topology,
+            &Destination::Queue(Arc::clone(queue)),
+            &mut operations,
+        );
+        self.remove_exchanges(&mut topology, unused, &mut operations);
+        self.touch();
+        let unbound = self.append(operations);
+        let deleted = deleted.filter(|_| queue.definition.durable);
+        Ok((ready, unbound.max(deleted)))
+    }
+}
+
+fn check_owner(queue: &Arc<LiveQueue>, by: ConnectionId) -> Result<(), Refusal> {
+    match queue.definition.owner {
+        Some(owner) if owner != by => Err(Refusal::Locked(Arc::clone(&queue.definition.name))),
+        _ => Ok(()),
+    }
+}
+
+fn check_equivalence(
+    queue: &Arc<LiveQueue>,
+    asked: &QueueDeclaration,
+    by: ConnectionId,
+) -> Result<(), Refusal> {
+    check_owner(queue, by)?;
+    let existing = &queue.definition;
+    if existing.owner.is_some() != asked.exclusive {
+        return Err(Refusal::Locked(Arc::clone(&existing.name)));
+    }
+    let refuse = |argument, difference| {
+        let entity = Entity::Queue(Arc::clone(&asked.name));
+        Err(Refusal::Inequivalent {
+            entity,
+            argument,
+            difference,
+        })
+    };
+    let durable = asked.durable && !asked.exclusive;
+    if let Some(difference) = flag(durable, existing.durable) {
+        return refuse("durable", difference);
+    }
+    if let Some(difference) = flag(asked.auto_delete, existing.auto_delete) {
+        return refuse("auto_delete", difference);
+    }
+    for argument in queue_arguments::COMPARED {
+        let received = queue_arguments::compared(&asked.arguments, argument);
+        let current = queue_arguments::compared(&existing.arguments, argument);
+        if let Some(difference) = Difference::between(received, current) {
+            return refuse(argument, difference);
+        }
+    }
+    Ok(())
+}
