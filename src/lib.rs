@@ -9,5 +9,6 @@ pub mod amqp;
 pub mod bench;
 pub mod broker;
 pub mod config;
+pub mod connection;
 pub mod message;
 pub mod store;

@@ -1,0 +1,299 @@
+//! The methods of class basic, except publishing and settling, which have files of their own.
+
+use std::sync::Arc;
+
+use amq_protocol::protocol::{AMQPClass, basic};
+use amq_protocol::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::amqp::field_table::type_name;
+use crate::amqp::method::{self, Content, MethodId};
+use crate::amqp::reply_code::ReplyCode;
+use crate::broker::live_queue::{ConsumeRefused, LiveQueue, Outlet};
+use crate::broker::outbox::SourceId;
+use crate::broker::permission::Access;
+use crate::broker::queue::Got;
+use crate::broker::queue::consumers::{ChannelLimit, ConsumerOptions};
+use crate::broker::refusal::{Entity, Refusal, integer};
+
+use super::super::error::{Denied, Failure, connection, queue_is_gone, unimplemented_method};
+use super::super::session::{Session, Wait};
+use super::queue::saturated;
+use super::{Channel, Source, Unacked, Written, name};
+
+impl Channel {
+    pub(super) fn basic_method(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        method: basic::AMQPMethod,
+    ) -> Result<(), Failure> {
+        match method {
+            basic::AMQPMethod::Qos(qos) => {
+                self.qos(session, output, &qos);
+                Ok(())
+            }
+            basic::AMQPMethod::Consume(consume) => self.consume(session, output, id, &consume),
+            basic::AMQPMethod::Cancel(cancel) => {
+                self.cancel(session, output, &cancel);
+                Ok(())
+            }
+            basic::AMQPMethod::Get(get) => self.get(session, output, id, &get),
+            basic::AMQPMethod::Recover(basic::Recover { requeue: true }) => {
+                self.recover(session);
+                session.flush();
+                self.reply(output, basic::AMQPMethod::RecoverOk(basic::RecoverOk {}));
+                Ok(())
+            }
+            basic::AMQPMethod::RecoverAsync(basic::RecoverAsync { requeue: true }) => {
+                self.recover(session);
+                Ok(())
+            }
+            basic::AMQPMethod::Recover(_) | basic::AMQPMethod::RecoverAsync(_) => {
+                Err(connection(ReplyCode::NotImplemented, "requeue=false", id))
+            }
+            // The answer to a cancel that the broker sent; nothing depends on it.
+            basic::AMQPMethod::CancelOk(_) => Ok(()),
+            _ => Err(unimplemented_method(id)),
+        }
+    }
+
+    /// `global=false` is for consumers to come, and takes a limit of the whole channel away, as in RabbitMQ.
+    fn qos(&mut self, session: &mut Session, output: &mut Vec<u8>, qos: &basic::Qos) {
+        let limit = if !qos.global || qos.prefetch_count == 0 {
+            None
+        } else if let Some(limit) = &self.limit {
+            limit.set(qos.prefetch_count);
+            Some(Arc::clone(limit))
+        } else {
+            // Only deliveries that went out count as unacked; bring the count up to date first.
+            self.deliver_mail(session, output, |_| true);
+            let unacked = u32::try_from(self.unacked.len()).unwrap_or(u32::MAX);
+            Some(Arc::new(ChannelLimit::new(qos.prefetch_count, unacked)))
+        };
+        if !qos.global {
+            self.prefetch = qos.prefetch_count;
+        }
+        self.limit.clone_from(&limit);
+        for source in self.sources.values().filter(|source| !source.no_ack) {
+            if let Some(slot) = source.slot {
+                source.queue.set_channel_limit(slot, limit.clone());
+            }
+        }
+        self.reply(output, basic::AMQPMethod::QosOk(basic::QosOk {}));
+    }
+
+    fn consume(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        consume: &basic::Consume,
+    ) -> Result<(), Failure> {
+        let mut tag = name(&consume.consumer_tag);
+        if tag.is_empty() {
+            tag = session.broker.unique_name("amq.ctag-").into();
+        }
+        if self.consumers.contains_key(&tag) {
+            let explanation = format!("attempt to reuse consumer tag '{tag}'");
+            return Err(connection(ReplyCode::NotAllowed, explanation, id));
+        }
+        let queue_name = self.named(&consume.queue, id)?;
+        let vhost = Arc::clone(&session.vhost);
+        let denied = |denied: Denied| denied.failure(&vhost.name, id);
+        session
+            .check(Access::Read, &Entity::Queue(Arc::clone(&queue_name)))
+            .map_err(denied)?;
+        let queue = vhost
+            .queue(&queue_name, session.id)
+            .map_err(|refusal| denied(refusal.into()))?;
+        let priority = priority(&queue_name, &consume.arguments).map_err(|refusal| denied(refusal.into()))?;
+        let no_ack = consume.no_ack;
+        let options = ConsumerOptions {
+            priority,
+            no_ack,
+            exclusive: consume.exclusive,
+            prefetch: if no_ack { 0 } else { self.prefetch },
+            limit: self.limit.clone().filter(|_| !no_ack),
+        };
+        let source = session.next_source();
+        let outlet = Outlet {
+            outbox: Arc::clone(&session.outbox),
+            channel: self.number,
+            source,
+        };
+        let slot = queue.consume(options, outlet).map_err(|refused| {
+            denied(Denied::from(match refused {
+                ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(&queue_name)),
+                ConsumeRefused::Deleted => queue_is_gone(&queue_name),
+            }))
+        })?;
+        self.consumers.insert(Arc::clone(&tag), source);
+        self.sources.insert(
+            source,
+            Source {
+                queue: Arc::clone(&queue),
+                slot: Some(slot),
+                tag: Arc::clone(&tag),
+                no_ack,
+                unacked: 0,
+                written: Written::default(),
+            },
+        );
+        if !consume.nowait {
+            let consumer_tag = short(&tag);
+            self.reply(
+                output,
+                basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }),
+            );
+        }
+        queue.dispatch();
+        Ok(())
+    }
+
+    /// Deliveries that are on their way go out before cancel-ok, none after it.
+    fn cancel(&mut self, session: &mut Session, output: &mut Vec<u8>, cancel: &basic::Cancel) {
+        if let Some(id) = self.consumers.remove(cancel.consumer_tag.as_str()) {
+            let source = self.sources.get_mut(&id).expect("a consumer is a source");
+            let slot = source.slot.take().expect("a consumer has its slot");
+            let queue = Arc::clone(&source.queue);
+            let outcome = queue.cancel(slot);
+            self.deliver_mail(session, output, |source| source == id);
+            self.forget_if_done(id);
+            if outcome.delete {
+                session.delete_unused(&queue);
+            }
+        }
+        if !cancel.nowait {
+            let consumer_tag = cancel.consumer_tag.clone();
+            self.reply(
+                output,
+                basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }),
+            );
+        }
+    }
+
+    fn get(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        get: &basic::Get,
+    ) -> Result<(), Failure> {
+        let queue_name = self.named(&get.queue, id)?;
+        let denied = |denied: Denied| denied.failure(&session.vhost.name, id);
+        session
+            .check(Access::Read, &Entity::Queue(Arc::clone(&queue_name)))
+            .map_err(denied)?;
+        let queue = session
+            .vhost
+            .queue(&queue_name, session.id)
+            .map_err(|refusal| denied(refusal.into()))?;
+        self.try_get(session, output, &queue, get.no_ack);
+        Ok(())
+    }
+
+    /// Answers `basic.get`, or waits until the queue has a message in memory.
+    pub fn try_get(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        queue: &Arc<LiveQueue>,
+        no_ack: bool,
+    ) {
+        match queue.get(no_ack, &session.outbox) {
+            Got::Empty => self.reply(output, basic::AMQPMethod::GetEmpty(basic::GetEmpty {})),
+            Got::Later => {
+                let (channel, queue) = (self.number, Arc::clone(queue));
+                session.wait = Some(Wait::Get {
+                    channel,
+                    queue,
+                    no_ack,
+                    is_due: false,
+                });
+            }
+            Got::Message {
+                position,
+                message,
+                redelivered,
+                remaining,
+            } => {
+                let source = self.get_source(session, queue);
+                let unacked = (!no_ack).then_some(Unacked { source, position });
+                let delivery_tag = self.note_got(source, unacked);
+                self.forget_if_done(source);
+                let content = Content {
+                    envelope: message.envelope(),
+                    header: message.header(),
+                    body: message.body(),
+                };
+                let remaining = saturated(remaining);
+                let frame_max = session.frame_max;
+                method::get_ok(
+                    output,
+                    self.number,
+                    delivery_tag,
+                    redelivered,
+                    remaining,
+                    &content,
+                    frame_max,
+                );
+            }
+        }
+    }
+
+    /// The source that stands for `basic.get` on this queue.
+    fn get_source(&mut self, session: &mut Session, queue: &Arc<LiveQueue>) -> SourceId {
+        let is_it = |source: &Source| source.tag.is_empty() && source.queue.id == queue.id;
+        if let Some((id, _)) = self.sources.iter().find(|(_, source)| is_it(source)) {
+            return *id;
+        }
+        let id = session.next_source();
+        let source = Source {
+            queue: Arc::clone(queue),
+            slot: None,
+            tag: "".into(),
+            no_ack: false,
+            unacked: 0,
+            written: Written::default(),
+        };
+        self.sources.insert(id, source);
+        id
+    }
+
+    fn reply(&self, output: &mut Vec<u8>, reply: basic::AMQPMethod) {
+        method::encode(output, self.number, &AMQPClass::Basic(reply));
+    }
+}
+
+fn priority(queue: &Arc<str>, arguments: &FieldTable) -> Result<i64, Refusal> {
+    match arguments.inner().get("x-priority") {
+        None => Ok(0),
+        Some(value) => integer(value).ok_or_else(|| invalid_priority(queue, value)),
+    }
+}
+
+fn invalid_priority(queue: &Arc<str>, value: &AMQPValue) -> Refusal {
+    Refusal::InvalidArgument {
+        entity: Entity::Queue(Arc::clone(queue)),
+        argument: "x-priority".into(),
+        reason: format!("\"expected integer, got {}\"", type_name(value)),
+    }
+}
+
+fn short(text: &str) -> ShortString {
+    ShortString::try_new(text.to_owned()).expect("consumer tags came as short strings")
+}
+
+/// 540 for a byte limit, which RabbitMQ does not offer either. amq-protocol drops the field, so it is read from the
+/// method's bytes.
+pub fn check_prefetch_size(payload: &[u8], id: MethodId) -> Result<(), Failure> {
+    let size = payload.get(4..8).map_or(0, |bytes| {
+        u32::from_be_bytes(bytes.try_into().expect("four bytes"))
+    });
+    if size == 0 {
+        return Ok(());
+    }
+    let explanation = format!("prefetch_size!=0 ({size})");
+    Err(connection(ReplyCode::NotImplemented, explanation, id))
+}

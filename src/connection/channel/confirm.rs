@@ -1,0 +1,152 @@
+//! Publisher confirms: numbers per channel, and acks as soon as what they promise is true.
+
+use std::collections::VecDeque;
+
+use amq_protocol::protocol::{AMQPClass, confirm};
+
+use crate::amqp::method::{self, MethodId};
+use crate::store::Sequence;
+
+use super::super::batch::{Confirmable, Confirmed};
+use super::super::error::{Failure, precondition, unimplemented_method};
+use super::{Channel, Mode};
+
+/// The confirms of one channel.
+#[derive(Debug, Default)]
+pub(super) struct Confirms {
+    last_tag: u64,
+    /// Publishes that wait for the store; tags and sequences both ascend.
+    waiting: VecDeque<(u64, Sequence)>,
+}
+
+impl Confirms {
+    /// The number of the next publish.
+    fn next_tag(&mut self) -> u64 {
+        self.last_tag += 1;
+        self.last_tag
+    }
+
+    /// Takes confirms in the order of their publishes and sends those that wait for nothing.
+    pub(super) fn confirmed(&mut self, confirmed: &[Confirmed], channel: u16, output: &mut Vec<u8>) {
+        let mut ready = Vec::new();
+        for Confirmed { publish, after } in confirmed {
+            match after {
+                Some(sequence) => self.waiting.push_back((publish.tag, *sequence)),
+                None => ready.push(publish.tag),
+            }
+        }
+        let first_waiting = self.waiting.front().map_or(u64::MAX, |(tag, _)| *tag);
+        let before = ready.partition_point(|tag| *tag < first_waiting);
+        if let Some(last) = ready[..before].last() {
+            method::ack(output, channel, *last, before > 1);
+        }
+        for tag in &ready[before..] {
+            method::ack(output, channel, *tag, false);
+        }
+    }
+
+    /// Sends the confirms whose messages are on disk.
+    pub(super) fn committed(&mut self, committed: Sequence, channel: u16, output: &mut Vec<u8>) {
+        let done = self
+            .waiting
+            .partition_point(|(_, sequence)| *sequence <= committed);
+        if let Some((last, _)) = self.waiting.drain(..done).next_back() {
+            method::ack(output, channel, last, done > 1);
+        }
+    }
+
+    pub(super) fn awaits(&self) -> Option<Sequence> {
+        self.waiting.front().map(|(_, sequence)| *sequence)
+    }
+}
+
+impl Channel {
+    pub(super) fn confirm_method(
+        &mut self,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        method: &confirm::AMQPMethod,
+    ) -> Result<(), Failure> {
+        let confirm::AMQPMethod::Select(confirm::Select { nowait }) = method else {
+            return Err(unimplemented_method(id));
+        };
+        match self.mode {
+            Mode::Transaction(_) => return Err(precondition("cannot switch from tx to confirm mode", id)),
+            Mode::Confirm(_) => {}
+            Mode::Plain => self.mode = Mode::Confirm(Confirms::default()),
+        }
+        if !nowait {
+            let ok = confirm::AMQPMethod::SelectOk(confirm::SelectOk {});
+            method::encode(output, self.number, &AMQPClass::Confirm(ok));
+        }
+        Ok(())
+    }
+
+    /// Numbers a publish, if the channel is in confirm mode.
+    pub(super) fn next_confirm(&mut self) -> Option<Confirmable> {
+        match &mut self.mode {
+            Mode::Confirm(confirms) => Some(Confirmable {
+                channel: self.number,
+                tag: confirms.next_tag(),
+            }),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confirmed(tag: u64, after: Option<u64>) -> Confirmed {
+        Confirmed {
+            publish: Confirmable { channel: 1, tag },
+            after: after.map(Sequence),
+        }
+    }
+
+    fn acks(expected: &[(u64, bool)]) -> Vec<u8> {
+        let mut output = Vec::new();
+        for (tag, multiple) in expected {
+            method::ack(&mut output, 1, *tag, *multiple);
+        }
+        output
+    }
+
+    #[test]
+    fn what_waits_for_nothing_is_acked_at_once_and_together() {
+        let mut confirms = Confirms::default();
+        let mut output = Vec::new();
+        confirms.confirmed(&[confirmed(1, None), confirmed(2, None)], 1, &mut output);
+        assert_eq!(output, acks(&[(2, true)]));
+    }
+
+    #[test]
+    fn transient_ones_overtake_persistent_ones_singly() {
+        let mut confirms = Confirms::default();
+        let mut output = Vec::new();
+        let mixed = [
+            confirmed(1, None),
+            confirmed(2, Some(7)),
+            confirmed(3, None),
+            confirmed(4, Some(8)),
+        ];
+        confirms.confirmed(&mixed, 1, &mut output);
+        assert_eq!(output, acks(&[(1, false), (3, false)]));
+        output.clear();
+        confirms.committed(Sequence(6), 1, &mut output);
+        assert!(output.is_empty());
+        confirms.committed(Sequence(8), 1, &mut output);
+        assert_eq!(output, acks(&[(4, true)]));
+    }
+
+    #[test]
+    fn a_single_commit_is_a_single_ack() {
+        let mut confirms = Confirms::default();
+        let mut output = Vec::new();
+        confirms.confirmed(&[confirmed(1, Some(3)), confirmed(2, Some(4))], 1, &mut output);
+        confirms.committed(Sequence(3), 1, &mut output);
+        assert_eq!(output, acks(&[(1, false)]));
+        assert_eq!(confirms.awaits(), Some(Sequence(4)));
+    }
+}

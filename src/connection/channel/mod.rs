@@ -1,0 +1,335 @@
+//! A channel: its consumers and unacked deliveries, its half-received message, and its mode. One file per class of
+//! methods; what is gathered for the queues goes to the session's batch.
+
+mod basic;
+mod confirm;
+mod deliveries;
+mod exchange;
+mod properties;
+mod publish;
+mod queue;
+mod settle;
+mod tx;
+
+use std::sync::Arc;
+
+use amq_protocol::protocol::{AMQPClass, access, channel};
+use amq_protocol::types::ShortString;
+use rustc_hash::FxHashMap;
+
+use crate::amqp::method::{self, Method, MethodId};
+use crate::amqp::reply_code::ReplyCode;
+use crate::broker::live_queue::LiveQueue;
+use crate::broker::outbox::SourceId;
+use crate::broker::queue::Settlement;
+use crate::broker::queue::consumers::{ChannelLimit, ConsumerSlot};
+use crate::broker::sparse_deque::SparseDeque;
+use crate::store::{Position, Sequence};
+
+use super::batch::Confirmed;
+use super::error::{Failure, connection, unimplemented_method};
+use super::session::Session;
+use confirm::Confirms;
+use publish::Incoming;
+use tx::Transaction;
+
+pub use basic::check_prefetch_size;
+
+/// Where a channel gets messages from: a consumer, or `basic.get` on one queue.
+#[derive(Debug)]
+struct Source {
+    queue: Arc<LiveQueue>,
+    /// The queue's number for the consumer; `None` for `basic.get` and after cancel.
+    slot: Option<ConsumerSlot>,
+    /// Consumer tag; empty for `basic.get`.
+    tag: Arc<str>,
+    /// Deliveries count as acked when made.
+    no_ack: bool,
+    /// Deliveries that are not settled.
+    unacked: usize,
+    /// Deliveries encoded since the queue was last told that the socket took them.
+    written: Written,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Written {
+    messages: u32,
+    bytes: usize,
+}
+
+/// A delivery that is not settled.
+#[derive(Clone, Copy, Debug)]
+struct Unacked {
+    source: SourceId,
+    position: Position,
+}
+
+/// What `confirm.select` and `tx.select` chose.
+#[derive(Debug)]
+enum Mode {
+    Plain,
+    Confirm(Confirms),
+    Transaction(Transaction),
+}
+
+/// A channel.
+#[derive(Debug)]
+pub struct Channel {
+    number: u16,
+    /// It failed, and close-ok is awaited; all else is ignored.
+    is_closing: bool,
+    incoming: Option<Incoming>,
+    sources: FxHashMap<SourceId, Source>,
+    consumers: FxHashMap<Arc<str>, SourceId>,
+    unacked: SparseDeque<Unacked>,
+    last_delivery_tag: u64,
+    /// Default for consumers to come (`basic.qos` with global=false).
+    prefetch: u16,
+    limit: Option<Arc<ChannelLimit>>,
+    /// The queue that an empty name stands for.
+    last_queue: Option<Arc<str>>,
+    mode: Mode,
+    /// Sources with `written` to report.
+    touched: Vec<SourceId>,
+}
+
+/// What becomes of the channel after a method.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// It goes on.
+    Open,
+    /// It is closed and forgotten.
+    Closed,
+}
+
+impl Channel {
+    /// An open channel.
+    pub fn new(number: u16) -> Self {
+        Self {
+            number,
+            is_closing: false,
+            incoming: None,
+            sources: FxHashMap::default(),
+            consumers: FxHashMap::default(),
+            unacked: SparseDeque::default(),
+            last_delivery_tag: 0,
+            prefetch: 0,
+            limit: None,
+            last_queue: None,
+            mode: Mode::Plain,
+            touched: Vec::new(),
+        }
+    }
+
+    /// Works off a method.
+    ///
+    /// # Errors
+    /// What the channel or the connection has to be closed with.
+    pub fn method(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        method: Method<'_>,
+    ) -> Result<Next, Failure> {
+        if self.is_closing {
+            return self.method_while_closing(output, &method);
+        }
+        if self.incoming.is_some() {
+            return Err(self.unexpected_method());
+        }
+        match method {
+            Method::Publish(publish) => self.begin_publish(&publish)?,
+            Method::Ack {
+                delivery_tag,
+                multiple,
+            } => {
+                self.settle(
+                    session,
+                    delivery_tag,
+                    multiple,
+                    Settlement::Ack,
+                    MethodId::new(60, 80),
+                )?;
+            }
+            Method::Nack {
+                delivery_tag,
+                multiple,
+                requeue,
+            } => {
+                let settlement = if requeue {
+                    Settlement::Requeue
+                } else {
+                    Settlement::Discard
+                };
+                self.settle(
+                    session,
+                    delivery_tag,
+                    multiple,
+                    settlement,
+                    MethodId::new(60, 120),
+                )?;
+            }
+            Method::Reject {
+                delivery_tag,
+                requeue,
+            } => {
+                let settlement = if requeue {
+                    Settlement::Requeue
+                } else {
+                    Settlement::Discard
+                };
+                self.settle(session, delivery_tag, false, settlement, MethodId::new(60, 90))?;
+            }
+            Method::Other(id, class) => {
+                session.flush();
+                return self.other(session, output, id, class);
+            }
+        }
+        Ok(Next::Open)
+    }
+
+    fn other(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        class: AMQPClass,
+    ) -> Result<Next, Failure> {
+        match class {
+            AMQPClass::Channel(method) => return self.channel_method(session, output, id, &method),
+            AMQPClass::Exchange(method) => self.exchange_method(session, output, id, method)?,
+            AMQPClass::Queue(method) => self.queue_method(session, output, id, method)?,
+            AMQPClass::Basic(method) => self.basic_method(session, output, id, method)?,
+            AMQPClass::Confirm(method) => self.confirm_method(output, id, &method)?,
+            AMQPClass::Tx(method) => self.tx_method(session, output, id, &method)?,
+            AMQPClass::Access(access::AMQPMethod::Request(_)) => {
+                let ok = access::RequestOk {};
+                let ok = access::AMQPMethod::RequestOk(ok);
+                method::encode(output, self.number, &AMQPClass::Access(ok));
+            }
+            AMQPClass::Access(_) | AMQPClass::Connection(_) => return Err(unimplemented_method(id)),
+        }
+        Ok(Next::Open)
+    }
+
+    fn channel_method(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        id: MethodId,
+        method: &channel::AMQPMethod,
+    ) -> Result<Next, Failure> {
+        match method {
+            channel::AMQPMethod::Open(_) => Err(second_open(id)),
+            channel::AMQPMethod::Flow(channel::Flow { active: true }) => {
+                let ok = channel::AMQPMethod::FlowOk(channel::FlowOk { active: true });
+                method::encode(output, self.number, &AMQPClass::Channel(ok));
+                Ok(Next::Open)
+            }
+            channel::AMQPMethod::Flow(_) => Err(connection(ReplyCode::NotImplemented, "active=false", id)),
+            channel::AMQPMethod::Close(_) => {
+                self.release(session);
+                self.send_close_ok(output);
+                Ok(Next::Closed)
+            }
+            _ => Err(unimplemented_method(id)),
+        }
+    }
+
+    /// After the broker closed the channel: the client may cross it with its own close.
+    fn method_while_closing(&mut self, output: &mut Vec<u8>, method: &Method<'_>) -> Result<Next, Failure> {
+        match method {
+            Method::Other(_, AMQPClass::Channel(channel::AMQPMethod::CloseOk(_))) => Ok(Next::Closed),
+            Method::Other(_, AMQPClass::Channel(channel::AMQPMethod::Close(_))) => {
+                self.send_close_ok(output);
+                Ok(Next::Open)
+            }
+            Method::Other(id, AMQPClass::Channel(channel::AMQPMethod::Open(_))) => Err(second_open(*id)),
+            _ => Ok(Next::Open),
+        }
+    }
+
+    /// The broker closes the channel: everything is released now, and what still comes in is ignored.
+    pub fn fail(&mut self, session: &mut Session) {
+        self.release(session);
+        self.is_closing = true;
+    }
+
+    /// Cancels all consumers and gives back all unacked messages. Nothing of the channel is left in the broker.
+    pub fn release(&mut self, session: &mut Session) {
+        session.flush();
+        self.incoming = None;
+        self.rollback();
+        self.consumers.clear();
+        let mut emptied = Vec::new();
+        for source in self.sources.values_mut() {
+            if let Some(slot) = source.slot.take()
+                && source.queue.cancel(slot).delete
+            {
+                emptied.push(Arc::clone(&source.queue));
+            }
+        }
+        self.return_undelivered(session);
+        while let Some((_, Unacked { source, position })) = self.unacked.pop_front() {
+            let source = self
+                .sources
+                .get(&source)
+                .expect("a source outlives its unacked deliveries");
+            session.batch.settle(&source.queue, position, Settlement::Requeue);
+        }
+        session.flush();
+        session.batch.forget_queues();
+        for queue in emptied {
+            session.delete_unused(&queue);
+        }
+        self.sources.clear();
+        self.touched.clear();
+        self.mode = Mode::Plain;
+    }
+
+    /// The confirms that `committed` makes due.
+    pub fn committed(&mut self, committed: Sequence, output: &mut Vec<u8>) {
+        if let Mode::Confirm(confirms) = &mut self.mode {
+            confirms.committed(committed, self.number, output);
+        }
+    }
+
+    /// What the oldest confirm waits for.
+    pub fn awaits(&self) -> Option<Sequence> {
+        match &self.mode {
+            Mode::Confirm(confirms) => confirms.awaits(),
+            _ => None,
+        }
+    }
+
+    /// Takes confirms of this channel, in the order of their publishes.
+    pub fn confirm(&mut self, confirmed: &[Confirmed], output: &mut Vec<u8>) {
+        if let Mode::Confirm(confirms) = &mut self.mode {
+            confirms.confirmed(confirmed, self.number, output);
+        }
+    }
+
+    fn send_close_ok(&self, output: &mut Vec<u8>) {
+        let ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
+        method::encode(output, self.number, &AMQPClass::Channel(ok));
+    }
+}
+
+/// 504 for opening an open channel, also one that waits for close-ok.
+fn second_open(id: MethodId) -> Failure {
+    connection(ReplyCode::ChannelError, "second 'channel.open' seen", id)
+}
+
+/// A short string as the shared name that the broker uses.
+fn name(text: &ShortString) -> Arc<str> {
+    text.as_str().into()
+}
+
+/// An entity's name without line breaks, which RabbitMQ removes in declare, delete, bind and unbind.
+fn entity_name(text: &ShortString) -> Arc<str> {
+    if text.as_str().contains(['\r', '\n']) {
+        text.as_str().replace(['\r', '\n'], "").into()
+    } else {
+        name(text)
+    }
+}

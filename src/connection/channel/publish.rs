@@ -1,0 +1,302 @@
+//! Receiving a message: method, header and body frames, the checks in RabbitMQ's order, and the way to the batch.
+
+use crate::amqp::content::{self, ContentHeader, Properties};
+use crate::amqp::frame::{Frame, FrameKind};
+use crate::amqp::method::{self, Content, MethodId, Publish};
+use crate::amqp::reply_code::ReplyCode;
+use crate::broker::exchange::ExchangeKind;
+use crate::broker::permission::Access;
+use crate::broker::refusal::Entity;
+use crate::broker::vhost::Route;
+use crate::message::{Message, MessageBuilder};
+
+use super::super::error::{Denied, Failure, bad_properties, connection, precondition};
+use super::super::routes::RouteId;
+use super::super::session::Session;
+use super::properties::{Copies, check_expiration, check_user_id, read_headers};
+use super::{Channel, Mode};
+
+const ID: MethodId = MethodId::PUBLISH;
+
+/// RabbitMQ's ceiling for a message body, whatever is configured.
+const BODY_BYTES_CEILING: u64 = 512 << 20;
+
+/// Body bytes reserved on the sender's word; more grows as it arrives.
+const BODY_RESERVE_MAX: usize = 1 << 20;
+
+/// A message whose frames are arriving.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    builder: MessageBuilder,
+    mandatory: bool,
+    /// Body bytes announced; `None` until the header has come.
+    body_size: Option<u64>,
+    received: u64,
+}
+
+impl Channel {
+    pub(super) fn begin_publish(&mut self, publish: &Publish<'_>) -> Result<(), Failure> {
+        if publish.immediate {
+            return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
+        }
+        let builder = MessageBuilder::new(publish.exchange, publish.routing_key);
+        let mandatory = publish.mandatory;
+        self.incoming = Some(Incoming {
+            builder,
+            mandatory,
+            body_size: None,
+            received: 0,
+        });
+        Ok(())
+    }
+
+    /// Takes a header or body frame.
+    ///
+    /// # Errors
+    /// When it is not what has to come next, or the message is not acceptable.
+    pub fn content(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        frame: &Frame<'_>,
+    ) -> Result<(), Failure> {
+        if self.is_closing {
+            return Ok(());
+        }
+        let Some(incoming) = &mut self.incoming else {
+            let explanation = "expected method frame, got non method frame instead";
+            return Err(connection(
+                ReplyCode::UnexpectedFrame,
+                explanation,
+                MethodId::default(),
+            ));
+        };
+        match (frame.kind, incoming.body_size) {
+            (FrameKind::Header, None) => incoming.header(frame.payload, session.settings.message_size_max)?,
+            (FrameKind::Body, Some(size)) => {
+                incoming.body(frame.payload, size, session.settings.message_size_max)?;
+            }
+            (_, None) => {
+                return Err(unexpected(
+                    "expected content header for class 60, got non content header frame instead",
+                ));
+            }
+            (_, Some(_)) => {
+                return Err(unexpected(
+                    "expected content body, got non content body frame instead",
+                ));
+            }
+        }
+        if incoming.body_size == Some(incoming.received) {
+            let incoming = self.incoming.take().expect("it is there");
+            self.publish(session, output, incoming)?;
+        }
+        Ok(())
+    }
+
+    /// A method came while content was expected.
+    pub(super) fn unexpected_method(&self) -> Failure {
+        let has_header = self
+            .incoming
+            .as_ref()
+            .is_some_and(|incoming| incoming.body_size.is_some());
+        unexpected(if has_header {
+            "expected content body, got non content body frame instead"
+        } else {
+            "expected content header for class 60, got non content header frame instead"
+        })
+    }
+
+    /// A message is complete: checks it in RabbitMQ's order, routes it, and gathers it.
+    fn publish(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        incoming: Incoming,
+    ) -> Result<(), Failure> {
+        let Incoming {
+            builder,
+            mandatory,
+            received,
+            ..
+        } = incoming;
+        let max = session.settings.message_size_max;
+        if received > max {
+            let explanation = format!("message size {received} is larger than configured max size {max}");
+            return Err(precondition(explanation, ID));
+        }
+        let cached = find_route(session, &builder)?;
+        let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
+        if let Some(expiration) = properties.expiration {
+            check_expiration(expiration)?;
+        }
+        let (copies, rewritten) = match properties.headers {
+            None => (Copies::default(), None),
+            Some(headers) => read_headers(headers)?,
+        };
+        if let Some(user_id) = properties.user_id {
+            check_user_id(session, user_id)?;
+        }
+        let (persistent, priority) = (
+            properties.delivery_mode == Some(2),
+            properties.priority.unwrap_or(0),
+        );
+        let message = match rewritten {
+            None => builder.finish(persistent, priority),
+            Some(entries) => {
+                let (exchange, routing_key) = builder.names();
+                let properties = content::with_headers(builder.properties(), Some(&entries));
+                Message::new(exchange, routing_key, &properties, builder.body_bytes())
+            }
+        };
+        let route = match cached {
+            Some(route) if copies.is_empty() => route,
+            _ => decide_route(session, &message, &copies)?,
+        };
+        self.gather(session, output, message, route, mandatory);
+        Ok(())
+    }
+
+    /// Passes a routed message to the transaction or the batch; one that no queue takes is returned or forgotten.
+    fn gather(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        message: Message,
+        route: RouteId,
+        mandatory: bool,
+    ) {
+        let is_unroutable = session.batch.routes.get(route).queues.is_empty();
+        let confirm = self.next_confirm();
+        if let Mode::Transaction(transaction) = &mut self.mode {
+            if !is_unroutable {
+                transaction
+                    .publishes
+                    .push((session.batch.routes.get(route).clone(), message));
+            } else if mandatory {
+                transaction.returns.push(message);
+            }
+            return;
+        }
+        if !is_unroutable {
+            if session.batch.publish(message, route, confirm) {
+                session.flush();
+            }
+            return;
+        }
+        if mandatory {
+            let content = Content {
+                envelope: message.envelope(),
+                header: message.header(),
+                body: message.body(),
+            };
+            method::basic_return(
+                output,
+                self.number,
+                ReplyCode::NoRoute,
+                &content,
+                session.frame_max,
+            );
+        }
+        if let Some(confirm) = confirm {
+            // Confirms leave in the order of their publishes.
+            session.flush();
+            session.batch.confirm_now(confirm);
+        }
+    }
+}
+
+impl Incoming {
+    fn header(&mut self, payload: &[u8], size_max: u64) -> Result<(), Failure> {
+        let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
+        if header.class_id != 60 {
+            let explanation = format!(
+                "expected content header for class 60, got one for class {} instead",
+                header.class_id
+            );
+            return Err(unexpected(&explanation));
+        }
+        if header.weight != 0 {
+            return Err(unexpected(
+                "expected content header for class 60, got non content header frame instead",
+            ));
+        }
+        if header.body_size > BODY_BYTES_CEILING {
+            let explanation = format!(
+                "content body size {} exceeds maximum allowed size {BODY_BYTES_CEILING}",
+                header.body_size
+            );
+            return Err(connection(ReplyCode::FrameError, explanation, ID));
+        }
+        // A body that will be refused is counted, not kept.
+        let reserve = if header.body_size > size_max {
+            0
+        } else {
+            BODY_RESERVE_MAX
+        };
+        self.builder.header(header.body_size, header.properties, reserve);
+        self.body_size = Some(header.body_size);
+        Ok(())
+    }
+
+    fn body(&mut self, payload: &[u8], size: u64, size_max: u64) -> Result<(), Failure> {
+        self.received += payload.len() as u64;
+        if self.received > size {
+            let explanation = "content body frame exceeds remaining content size";
+            return Err(connection(ReplyCode::FrameError, explanation, ID));
+        }
+        if size <= size_max {
+            self.builder.body(payload);
+        }
+        Ok(())
+    }
+}
+
+fn unexpected(explanation: &str) -> Failure {
+    connection(ReplyCode::UnexpectedFrame, explanation, ID)
+}
+
+/// The cached route, if there is one; else checks permission and existence, and leaves the rest to
+/// [`decide_route`], which needs the headers.
+fn find_route(session: &mut Session, builder: &MessageBuilder) -> Result<Option<RouteId>, Failure> {
+    let version = session.vhost.version();
+    if session.batch.routes.version != version || session.batch.routes.is_full() {
+        session.flush();
+        session.batch.routes.forget(version);
+    }
+    if let Some(route) = session.batch.routes.find(builder.envelope()) {
+        return Ok(Some(route));
+    }
+    let (exchange, _) = builder.names();
+    let name = String::from_utf8_lossy(exchange);
+    session
+        .check(Access::Write, &Entity::Exchange(name.into()))
+        .and_then(|()| session.vhost.check_publish(exchange).map_err(Denied::from))
+        .map_err(|denied| denied.failure(&session.vhost.name, ID))?;
+    Ok(None)
+}
+
+/// Routes a message and keeps the route if other messages with its routing key go the same way.
+fn decide_route(session: &mut Session, message: &Message, copies: &Copies) -> Result<RouteId, Failure> {
+    let headers = content::headers_range(message.properties()).map(|range| &message.properties()[range]);
+    let mut keys = vec![message.routing_key()];
+    keys.extend(copies.0.iter().map(Vec::as_slice));
+    let exchange = String::from_utf8_lossy(message.exchange());
+    if session.vhost.exchange_kind(&exchange) == Some(ExchangeKind::Topic) {
+        for key in &keys {
+            session
+                .check_topic(Access::Write, &exchange, key)
+                .map_err(|denied| denied.failure(&session.vhost.name, ID))?;
+        }
+    }
+    let route: Route = session
+        .vhost
+        .route(message.exchange(), &keys, headers)
+        .map_err(|refusal| Denied::from(refusal).failure(&session.vhost.name, ID))?;
+    let routes = &mut session.batch.routes;
+    Ok(if route.depends_on_headers || !copies.is_empty() {
+        routes.once(route)
+    } else {
+        routes.keep(message.envelope(), route)
+    })
+}

@@ -1,0 +1,397 @@
+//! A client's connection as a state machine: bytes in, bytes out. It knows no socket, task or clock.
+//!
+//! Its owner calls [`Connection::receive`] with what was read, [`Connection::advance`] when it was woken or has
+//! written, and [`Connection::handle_timeout`] when [`Connection::next_timeout`] has come; it writes what
+//! [`Connection::output`] holds, and calls [`Connection::terminate`] in the end.
+
+mod batch;
+mod channel;
+mod closing;
+mod error;
+mod handshake;
+mod heartbeat;
+mod progress;
+mod routes;
+pub mod sasl;
+mod session;
+mod settings;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use amq_protocol::protocol::{AMQPClass, channel as channel_class, connection};
+use rustc_hash::FxHashMap;
+use tracing::{debug, info, warn};
+
+use crate::amqp::frame::{self, Frame, FrameKind};
+use crate::amqp::method::{self, Method, MethodId};
+use crate::amqp::reply_code::ReplyCode;
+use crate::broker::Broker;
+
+use channel::{Channel, Next};
+use error::{Failure, unimplemented_method};
+use handshake::{Handshake, Opened, PROTOCOL_HEADER, Step, Tuned, send};
+use heartbeat::Heartbeat;
+use session::Session;
+
+pub use settings::Settings;
+
+/// Deliveries are encoded until this much waits for the socket, bytes.
+const OUTPUT_MARK: usize = 128 << 10;
+
+/// Beyond this much unsent output nothing more is read: the peer asks, but does not listen. Bytes.
+const OUTPUT_MAX: usize = 1 << 20;
+
+/// A frame is never larger than this, even where `frame_max` is unlimited, bytes.
+const PAYLOAD_CEILING: u32 = 16 << 20;
+
+#[derive(Debug)]
+enum State {
+    /// The protocol header is awaited.
+    ExpectHeader,
+    Handshake(Handshake),
+    Running,
+    /// The broker has sent close; close-ok is awaited until the time.
+    Closing(Instant),
+    /// Nothing more is said or read; the socket is closed at the time, or when the peer does.
+    Lingering(Instant),
+    /// Over.
+    Closed,
+}
+
+/// One client's connection.
+#[derive(Debug)]
+pub struct Connection {
+    broker: Arc<Broker>,
+    settings: Arc<Settings>,
+    peer: IpAddr,
+    state: State,
+    /// Given when the vhost is opened, taken when the connection ends.
+    session: Option<Session>,
+    channels: FxHashMap<u16, Channel>,
+    /// Received and not worked off: a part of a frame, or frames that wait.
+    input: Vec<u8>,
+    output: Vec<u8>,
+    /// Bytes of `output` that are written.
+    written: usize,
+    tuned: Tuned,
+    heartbeat: Option<Heartbeat>,
+    /// When the handshake must be done.
+    handshake_end: Instant,
+    /// Channels with confirms that wait for the store.
+    unconfirmed: Vec<u16>,
+    /// `connection.blocked` was sent, or would have been.
+    is_blocked: bool,
+}
+
+impl Connection {
+    /// A connection from `peer` on which nothing was received yet.
+    pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: IpAddr, now: Instant) -> Self {
+        let handshake_end = now + settings.handshake_timeout;
+        Self {
+            broker,
+            settings,
+            peer,
+            state: State::ExpectHeader,
+            session: None,
+            channels: FxHashMap::default(),
+            input: Vec::new(),
+            output: Vec::new(),
+            written: 0,
+            tuned: Tuned::default(),
+            heartbeat: None,
+            handshake_end,
+            unconfirmed: Vec::new(),
+            is_blocked: false,
+        }
+    }
+
+    /// Takes bytes from the peer and works off the frames in them, as far as nothing has to wait.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.received();
+        }
+        if self.input.is_empty() {
+            let used = self.work_off(bytes, now);
+            self.input.extend_from_slice(&bytes[used..]);
+        } else {
+            self.input.extend_from_slice(bytes);
+            self.work_off_input(now);
+        }
+    }
+
+    /// Works off frames that had to wait.
+    fn work_off_input(&mut self, now: Instant) {
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.work_off(&input, now);
+        if used == input.len() {
+            input.clear();
+            if input.capacity() > OUTPUT_MARK {
+                input = Vec::new();
+            }
+        } else {
+            input.drain(..used);
+        }
+        self.input = input;
+    }
+
+    /// Returns how many of the bytes are done with.
+    fn work_off(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let mut used = 0;
+        if matches!(self.state, State::ExpectHeader) {
+            let Some(&header) = bytes.first_chunk::<8>() else {
+                return 0;
+            };
+            self.protocol_header(header, now);
+            used = header.len();
+        }
+        while !self.is_waiting() {
+            if matches!(self.state, State::Lingering(_) | State::Closed) {
+                return bytes.len();
+            }
+            match frame::parse(&bytes[used..], self.payload_max()) {
+                Ok(None) => break,
+                Ok(Some((frame, len))) => {
+                    used += len;
+                    self.frame(&frame, now);
+                }
+                Err(_) if matches!(self.state, State::Closing(_)) => return bytes.len(),
+                Err(error) => {
+                    self.bad_frame(error.into(), now);
+                    return bytes.len();
+                }
+            }
+        }
+        self.flush();
+        used
+    }
+
+    fn payload_max(&self) -> u32 {
+        match &self.state {
+            State::Handshake(handshake) if handshake.tuned.frame_max > 0 => handshake.tuned.frame_max,
+            _ if self.tuned.frame_max > 0 => self.tuned.frame_max,
+            _ => PAYLOAD_CEILING,
+        }
+    }
+
+    fn protocol_header(&mut self, header: [u8; 8], now: Instant) {
+        if handshake::is_protocol_header(header) {
+            let handshake = Handshake::start(&self.settings, self.peer, &mut self.output);
+            self.state = State::Handshake(handshake);
+        } else {
+            debug!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");
+            self.output.extend_from_slice(&PROTOCOL_HEADER);
+            self.linger(closing::BAD_HEADER_LINGER, now);
+        }
+    }
+
+    fn bad_frame(&mut self, failure: Failure, now: Instant) {
+        match &self.state {
+            State::Handshake(handshake) if !handshake.is_tuned() => {
+                debug!(peer = %self.peer, ?failure, "bad frame before tune-ok");
+                self.linger(closing::SILENCE, now);
+            }
+            _ => self.fail(0, failure, now),
+        }
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, now: Instant) {
+        let done = match &self.state {
+            State::Running => self.running_frame(frame, now),
+            State::Closing(_) => {
+                self.closing_frame(frame);
+                Ok(())
+            }
+            _ => self.handshake_frame(frame, now),
+        };
+        if let Err(failure) = done {
+            self.fail(frame.channel, failure, now);
+        }
+    }
+
+    fn handshake_frame(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Failure> {
+        let State::Handshake(handshake) = &mut self.state else {
+            return Ok(());
+        };
+        if frame.kind == FrameKind::Heartbeat && frame.channel == 0 {
+            return Ok(());
+        }
+        if frame.channel != 0 || frame.kind != FrameKind::Method {
+            if handshake.is_tuned() {
+                return Err(unexpected_frame(frame));
+            }
+            self.linger(closing::SILENCE, now);
+            return Ok(());
+        }
+        let (id, method) = match method::decode(frame.payload) {
+            Ok(Method::Other(id, AMQPClass::Connection(method))) => (id, method),
+            decoded => {
+                debug!(peer = %self.peer, ?decoded, "not a connection method in the handshake");
+                self.linger(closing::SILENCE, now);
+                return Ok(());
+            }
+        };
+        let step = handshake.method(&self.broker, &self.settings, id, method, &mut self.output);
+        match step {
+            Step::Continue => {}
+            Step::Opened(opened) => self.open(opened, now),
+            Step::Silence { close, reason } => {
+                warn!(peer = %self.peer, reason = ?reason, "handshake refused");
+                if let Some(error) = close {
+                    self.send_close(&error);
+                }
+                self.linger(closing::SILENCE, now);
+            }
+            Step::Refuse(error) => return Err(Failure::Connection(error)),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, opened: Opened, now: Instant) {
+        let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Running) else {
+            unreachable!("only a handshake opens")
+        };
+        self.tuned = handshake.tuned;
+        self.heartbeat = Heartbeat::new(self.tuned.heartbeat, now);
+        info!(
+            peer = %self.peer,
+            user = ?opened.user.name,
+            vhost = ?opened.vhost.name,
+            name = ?handshake.connection_name,
+            "connection opened"
+        );
+        self.session = Some(Session::new(
+            self.broker.connect(),
+            Arc::clone(&self.broker),
+            opened,
+            Arc::clone(&self.settings),
+            handshake.capabilities,
+            self.tuned.frame_max,
+        ));
+    }
+
+    fn running_frame(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Failure> {
+        match frame.kind {
+            FrameKind::Heartbeat if frame.channel == 0 => Ok(()),
+            FrameKind::Heartbeat => Err(unexpected_frame(frame)),
+            FrameKind::Method if frame.channel == 0 => self.connection_method(frame.payload, now),
+            FrameKind::Method => self.channel_method(frame),
+            FrameKind::Header | FrameKind::Body if frame.channel == 0 => Err(unexpected_frame(frame)),
+            FrameKind::Header | FrameKind::Body => {
+                let session = self
+                    .session
+                    .as_mut()
+                    .expect("a running connection has its session");
+                let channel = self
+                    .channels
+                    .get_mut(&frame.channel)
+                    .ok_or_else(|| channel_not_open(MethodId::default()))?;
+                channel.content(session, &mut self.output, frame)?;
+                self.block_if_alarmed();
+                Ok(())
+            }
+        }
+    }
+
+    fn connection_method(&mut self, payload: &[u8], now: Instant) -> Result<(), Failure> {
+        let (id, method) = match method::decode(payload)? {
+            Method::Other(id, AMQPClass::Connection(method)) => (id, method),
+            Method::Other(id, _) => return Err(unexpected_method(id)),
+            Method::Publish(_) => return Err(unexpected_method(MethodId::PUBLISH)),
+            Method::Ack { .. } => return Err(unexpected_method(MethodId::new(60, 80))),
+            Method::Nack { .. } => return Err(unexpected_method(MethodId::new(60, 120))),
+            Method::Reject { .. } => return Err(unexpected_method(MethodId::new(60, 90))),
+        };
+        match method {
+            connection::AMQPMethod::Close(close) => {
+                debug!(peer = %self.peer, code = close.reply_code, text = ?close.reply_text.as_str(), "client closes");
+                self.release();
+                send(
+                    &mut self.output,
+                    connection::AMQPMethod::CloseOk(connection::CloseOk {}),
+                );
+                self.linger(self.close_timeout(), now);
+                Ok(())
+            }
+            connection::AMQPMethod::UpdateSecret(_) => {
+                let ok = connection::AMQPMethod::UpdateSecretOk(connection::UpdateSecretOk {});
+                send(&mut self.output, ok);
+                Ok(())
+            }
+            _ => Err(unexpected_method(id)),
+        }
+    }
+
+    fn channel_method(&mut self, frame: &Frame<'_>) -> Result<(), Failure> {
+        let method = method::decode(frame.payload)?;
+        let number = frame.channel;
+        if let Method::Other(id, AMQPClass::Basic(amq_protocol::protocol::basic::AMQPMethod::Qos(_))) =
+            &method
+        {
+            channel::check_prefetch_size(frame.payload, *id)?;
+        }
+        let Some(channel) = self.channels.get_mut(&number) else {
+            return self.open_channel(number, &method);
+        };
+        let session = self
+            .session
+            .as_mut()
+            .expect("a running connection has its session");
+        match channel.method(session, &mut self.output, method)? {
+            Next::Open => {}
+            Next::Closed => {
+                self.channels.remove(&number);
+                self.unconfirmed.retain(|other| *other != number);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_channel(&mut self, number: u16, method: &Method<'_>) -> Result<(), Failure> {
+        let id = match method {
+            Method::Other(_, AMQPClass::Channel(channel_class::AMQPMethod::Open(_))) => {
+                let max = self.tuned.channel_max;
+                if max != 0 && self.channels.len() >= usize::from(max) {
+                    let count = self.channels.len();
+                    let explanation = format!(
+                        "number of channels opened ({count}) has reached the negotiated channel_max ({max})"
+                    );
+                    return Err(error::connection(
+                        ReplyCode::NotAllowed,
+                        explanation,
+                        MethodId::default(),
+                    ));
+                }
+                self.channels.insert(number, Channel::new(number));
+                let ok = channel_class::AMQPMethod::OpenOk(channel_class::OpenOk {});
+                method::encode(&mut self.output, number, &AMQPClass::Channel(ok));
+                return Ok(());
+            }
+            Method::Other(id, AMQPClass::Connection(_)) => return Err(unimplemented_method(*id)),
+            Method::Other(id, _) => *id,
+            Method::Publish(_) => MethodId::PUBLISH,
+            Method::Ack { .. } => MethodId::new(60, 80),
+            Method::Nack { .. } => MethodId::new(60, 120),
+            Method::Reject { .. } => MethodId::new(60, 90),
+        };
+        Err(channel_not_open(id))
+    }
+}
+
+fn channel_not_open(id: MethodId) -> Failure {
+    error::connection(ReplyCode::ChannelError, "expected 'channel.open'", id)
+}
+
+fn unexpected_method(id: MethodId) -> Failure {
+    error::connection(
+        ReplyCode::ChannelError,
+        "unexpected method in connection state running",
+        id,
+    )
+}
+
+fn unexpected_frame(frame: &Frame<'_>) -> Failure {
+    let explanation = frame::snippet(frame.kind.number(), frame.payload);
+    error::connection(ReplyCode::UnexpectedFrame, explanation, MethodId::default())
+}

@@ -1,0 +1,319 @@
+//! What a connection does when nothing was received: mail from queues, commits of the store, timers, and what was
+//! waiting for them.
+
+use std::task::Waker;
+use std::time::Instant;
+
+use amq_protocol::protocol::{AMQPClass, basic, connection};
+use tracing::info;
+
+use crate::amqp::frame;
+use crate::amqp::method;
+use crate::broker::alarms::blocked_reason;
+use crate::broker::outbox::Notice;
+use crate::store::Sequence;
+
+use super::batch::Confirmed;
+use super::handshake::{send, short_text};
+use super::heartbeat::Heartbeat;
+use super::session::Wait;
+use super::{Connection, OUTPUT_MARK, OUTPUT_MAX, State};
+
+impl Connection {
+    /// Takes mail and commits, and goes on with what waited for them.
+    pub fn advance(&mut self, now: Instant) {
+        if self.unsent() == 0 {
+            self.output.clear();
+            self.written = 0;
+            self.socket_took_all();
+        }
+        self.take_commits();
+        self.deliver(now);
+        if self.end_wait() {
+            self.work_off_input(now);
+        }
+    }
+
+    /// Whether more should be read from the peer.
+    pub fn wants_read(&self) -> bool {
+        match self.state {
+            State::Closed => false,
+            State::Lingering(_) => true,
+            _ => !self.is_waiting() && self.unsent() < OUTPUT_MAX,
+        }
+    }
+
+    /// What waits for the socket.
+    pub fn output(&self) -> &[u8] {
+        &self.output[self.written..]
+    }
+
+    /// The socket took so many bytes of [`Connection::output`].
+    pub fn wrote(&mut self, len: usize) {
+        self.written += len;
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.sent();
+        }
+        if self.unsent() == 0 {
+            self.output.clear();
+            self.written = 0;
+        } else if self.written > OUTPUT_MARK {
+            self.output.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    /// Gives memory back that an idle connection does not need.
+    pub fn rest(&mut self) {
+        if self.output.is_empty() && self.output.capacity() > 4096 {
+            self.output = Vec::new();
+        }
+        if self.input.is_empty() && self.input.capacity() > 4096 {
+            self.input = Vec::new();
+        }
+    }
+
+    /// Whether the socket is to be closed once the output is written.
+    pub fn is_finished(&self) -> bool {
+        matches!(self.state, State::Closed)
+    }
+
+    /// When [`Connection::handle_timeout`] wants to be called.
+    pub fn next_timeout(&self) -> Option<Instant> {
+        match &self.state {
+            State::ExpectHeader | State::Handshake(_) => Some(self.handshake_end),
+            State::Running => self.heartbeat.as_ref().map(Heartbeat::next),
+            State::Closing(end) | State::Lingering(end) => Some(*end),
+            State::Closed => None,
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &self.state {
+            State::ExpectHeader | State::Handshake(_) if now >= self.handshake_end => {
+                info!(peer = %self.peer, "handshake timed out");
+                self.state = State::Closed;
+            }
+            State::Closing(end) | State::Lingering(end) if now >= *end => self.state = State::Closed,
+            State::Running => {
+                let is_reading = !self.is_blocked && !self.is_waiting();
+                let Some(heartbeat) = &mut self.heartbeat else {
+                    return;
+                };
+                let due = heartbeat.due(now, is_reading);
+                if due.is_dead {
+                    info!(peer = %self.peer, "missed heartbeats from client");
+                    self.terminate();
+                } else if due.send {
+                    frame::heartbeat(&mut self.output);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether [`Connection::advance`] has something to do now. If not, `waker` is called when it has.
+    pub fn poll_mail(&self, waker: &Waker) -> bool {
+        let Some(session) = &self.session else {
+            return false;
+        };
+        let has_room = self.unsent() < OUTPUT_MARK;
+        if has_room && (!session.mail.deliveries.is_empty() || session.outbox.poll(waker)) {
+            return true;
+        }
+        let durable = &session.broker.stores.durable;
+        let awaited = self
+            .unconfirmed
+            .iter()
+            .filter_map(|number| self.channels.get(number)?.awaits())
+            .min();
+        if awaited.is_some_and(|sequence| !durable.wake_when_committed(sequence, waker)) {
+            return true;
+        }
+        match &session.wait {
+            Some(Wait::Commit { sequence, .. }) => !durable.wake_when_committed(*sequence, waker),
+            Some(Wait::Get { is_due, .. }) => *is_due,
+            Some(Wait::Pressure) => {
+                let stores = [durable, &session.broker.stores.spill];
+                !session.is_under_pressure()
+                    || stores.iter().any(|store| {
+                        let next = Sequence(store.committed().0 + 1);
+                        store.pending_bytes() > 0 && !store.wake_when_committed(next, waker)
+                    })
+            }
+            Some(Wait::Alarm) | None => false,
+        }
+    }
+
+    pub(super) fn is_waiting(&self) -> bool {
+        self.session
+            .as_ref()
+            .is_some_and(|session| session.wait.is_some())
+    }
+
+    fn unsent(&self) -> usize {
+        self.output.len() - self.written
+    }
+
+    /// Hands gathered publishes and settlements to the queues and sends the confirms that are due.
+    pub(super) fn flush(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        session.flush();
+        self.send_confirms();
+    }
+
+    /// Passes the confirms of the last flushes to their channels.
+    pub(super) fn send_confirms(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let confirmed = session.batch.take_confirmed();
+        let mut rest = &confirmed[..];
+        while let Some(first) = rest.first() {
+            let number = first.publish.channel;
+            let is_other = |confirmed: &Confirmed| confirmed.publish.channel != number;
+            let len = rest.iter().position(is_other).unwrap_or(rest.len());
+            if let Some(channel) = self.channels.get_mut(&number) {
+                channel.confirm(&rest[..len], &mut self.output);
+                if channel.awaits().is_some() && !self.unconfirmed.contains(&number) {
+                    self.unconfirmed.push(number);
+                }
+            }
+            rest = &rest[len..];
+        }
+        session.batch.give_back_confirmed(confirmed);
+    }
+
+    fn take_commits(&mut self) {
+        if self.unconfirmed.is_empty() {
+            return;
+        }
+        let committed = self.broker.stores.durable.committed();
+        let (channels, output) = (&mut self.channels, &mut self.output);
+        self.unconfirmed.retain(|number| {
+            let Some(channel) = channels.get_mut(number) else {
+                return false;
+            };
+            channel.committed(committed, output);
+            channel.awaits().is_some()
+        });
+    }
+
+    fn socket_took_all(&mut self) {
+        for channel in self.channels.values_mut().filter(|channel| channel.has_written()) {
+            channel.socket_took_all();
+        }
+    }
+
+    /// Encodes deliveries while the output has room, then sees to the notices.
+    fn deliver(&mut self, now: Instant) {
+        let Some(session) = &mut self.session else { return };
+        session.take_mail();
+        while self.output.len() - self.written < OUTPUT_MARK {
+            let Some(delivery) = session.mail.deliveries.pop_front() else {
+                break;
+            };
+            if let Some(channel) = self.channels.get_mut(&delivery.channel) {
+                channel.deliver(session, &delivery, &mut self.output);
+            }
+        }
+        if session.mail.deliveries.is_empty() {
+            for notice in std::mem::take(&mut session.mail.notices) {
+                self.notice(notice, now);
+            }
+        }
+    }
+
+    fn notice(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::ConsumerCancelled {
+                channel: number,
+                source,
+            } => {
+                let Some(channel) = self.channels.get_mut(&number) else {
+                    return;
+                };
+                let Some(tag) = channel.consumer_cancelled(source) else {
+                    return;
+                };
+                let session = self.session.as_ref().expect("channels have a session");
+                if session.capabilities.consumer_cancel_notify {
+                    let cancel = basic::Cancel {
+                        consumer_tag: short_text(&tag),
+                        nowait: true,
+                    };
+                    let cancel = AMQPClass::Basic(basic::AMQPMethod::Cancel(cancel));
+                    method::encode(&mut self.output, number, &cancel);
+                }
+            }
+            Notice::GetAgain => {
+                if let Some(Wait::Get { is_due, .. }) =
+                    self.session.as_mut().and_then(|session| session.wait.as_mut())
+                {
+                    *is_due = true;
+                }
+            }
+            Notice::Alarms(standing) => {
+                if self.is_blocked && standing.is_empty() {
+                    self.is_blocked = false;
+                    let session = self.session.as_ref().expect("notices come to a session");
+                    if session.capabilities.connection_blocked {
+                        let unblocked = connection::AMQPMethod::Unblocked(connection::Unblocked {});
+                        send(&mut self.output, unblocked);
+                    }
+                }
+            }
+            Notice::Close(reason) => self.close_by_force(&reason, now),
+        }
+    }
+
+    /// While an alarm stands, a connection that publishes is not read on.
+    pub(super) fn block_if_alarmed(&mut self) {
+        let Some(session) = &mut self.session else { return };
+        let standing = self.broker.alarms.standing();
+        let Some(reason) = blocked_reason(&standing) else {
+            return;
+        };
+        if session.wait.is_none() {
+            session.wait = Some(Wait::Alarm);
+        }
+        if !std::mem::replace(&mut self.is_blocked, true) && session.capabilities.connection_blocked {
+            let blocked = connection::Blocked {
+                reason: short_text(&reason),
+            };
+            send(&mut self.output, connection::AMQPMethod::Blocked(blocked));
+        }
+    }
+
+    /// Ends the wait if what it was for has come. Returns whether frames may be worked off again.
+    fn end_wait(&mut self) -> bool {
+        let Some(session) = &mut self.session else {
+            return false;
+        };
+        match session.wait.take() {
+            None => return false,
+            Some(Wait::Commit { sequence, reply })
+                if session.broker.stores.durable.committed() >= sequence =>
+            {
+                self.output.extend_from_slice(&reply);
+            }
+            Some(Wait::Get {
+                channel: number,
+                queue,
+                no_ack,
+                is_due: true,
+            }) => {
+                if let Some(channel) = self.channels.get_mut(&number) {
+                    channel.try_get(session, &mut self.output, &queue, no_ack);
+                }
+            }
+            Some(Wait::Pressure) if !session.is_under_pressure() => {}
+            Some(Wait::Alarm) if !self.is_blocked => {}
+            still => session.wait = still,
+        }
+        let is_over = session.wait.is_none();
+        if is_over {
+            self.flush();
+        }
+        is_over
+    }
+}

@@ -1,0 +1,83 @@
+//! Routes that this connection has used, so that a publish costs one lookup by its own bytes.
+
+use rustc_hash::FxHashMap;
+
+use crate::broker::vhost::Route;
+
+/// Routes kept; more are forgotten all at once.
+const ROUTES_MAX: usize = 4096;
+
+/// Names a route until [`Routes::forget`] or [`Routes::forget_once`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RouteId {
+    /// It may be used by later messages too.
+    Kept(u32),
+    /// It is for one message.
+    Once(u32),
+}
+
+/// The cache. Its owner forgets it when the vhost's version moves.
+#[derive(Debug, Default)]
+pub struct Routes {
+    /// The vhost's version that the routes are true for.
+    pub version: u64,
+    by_key: FxHashMap<Box<[u8]>, u32>,
+    kept: Vec<Route>,
+    once: Vec<Route>,
+    last_key: Vec<u8>,
+    last: u32,
+}
+
+impl Routes {
+    /// The route for a message with this envelope (exchange and routing key).
+    pub fn find(&mut self, envelope: &[u8]) -> Option<RouteId> {
+        if envelope == self.last_key && !self.kept.is_empty() {
+            return Some(RouteId::Kept(self.last));
+        }
+        let id = *self.by_key.get(envelope)?;
+        self.last = id;
+        self.last_key.clear();
+        self.last_key.extend_from_slice(envelope);
+        Some(RouteId::Kept(id))
+    }
+
+    /// Keeps a route for all messages with this envelope.
+    pub fn keep(&mut self, envelope: &[u8], route: Route) -> RouteId {
+        let id = u32::try_from(self.kept.len()).expect("there are at most ROUTES_MAX");
+        self.kept.push(route);
+        self.by_key.insert(envelope.into(), id);
+        RouteId::Kept(id)
+    }
+
+    /// Holds a route until the batch that uses it is flushed.
+    pub fn once(&mut self, route: Route) -> RouteId {
+        self.once.push(route);
+        RouteId::Once(u32::try_from(self.once.len() - 1).expect("batches are small"))
+    }
+
+    /// Whether it is time to [`Routes::forget`] before another route is kept.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() >= ROUTES_MAX
+    }
+
+    /// The route of that number.
+    pub fn get(&self, id: RouteId) -> &Route {
+        match id {
+            RouteId::Kept(id) => &self.kept[id as usize],
+            RouteId::Once(id) => &self.once[id as usize],
+        }
+    }
+
+    /// Forgets everything; no batch may refer to it.
+    pub fn forget(&mut self, version: u64) {
+        *self = Self {
+            version,
+            ..Self::default()
+        };
+    }
+
+    /// Forgets the routes for single messages.
+    pub fn forget_once(&mut self) {
+        self.once.clear();
+    }
+}

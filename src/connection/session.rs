@@ -1,0 +1,264 @@
+//! An opened connection's dealings with its vhost: who it is, what it may do, what it has gathered, and what it
+//! waits for. Channels borrow it with each method.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use amq_protocol::protocol::AMQPClass;
+
+use crate::amqp::method;
+use crate::broker::live_queue::LiveQueue;
+use crate::broker::outbox::{Mail, Outbox, OutboxDelivery, SourceId};
+use crate::broker::permission::{Access, Permission};
+use crate::broker::refusal::Entity;
+use crate::broker::user::User;
+use crate::broker::vhost::{DeleteConditions, Vhost};
+use crate::broker::{Broker, ConnectionId};
+use crate::store::Sequence;
+
+use super::batch::Batch;
+use super::error::Denied;
+use super::handshake::Opened;
+use super::settings::Settings;
+
+/// Why no further frame is worked off at the moment.
+#[derive(Debug)]
+pub enum Wait {
+    /// Until the durable store has committed this; then the reply goes out.
+    Commit {
+        /// What to wait for.
+        sequence: Sequence,
+        /// Whole frames.
+        reply: Vec<u8>,
+    },
+    /// Until a queue has read a page; then `basic.get` is tried again.
+    Get {
+        /// Channel number.
+        channel: u16,
+        /// The queue asked.
+        queue: Arc<LiveQueue>,
+        /// The message counts as acked when handed out.
+        no_ack: bool,
+        /// A notice has come: the next try may succeed.
+        is_due: bool,
+    },
+    /// Until less is pending at the stores.
+    Pressure,
+    /// Until no resource alarm stands.
+    Alarm,
+}
+
+/// What a client announced that it understands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    /// `basic.cancel` from the server.
+    pub consumer_cancel_notify: bool,
+    /// `connection.blocked`.
+    pub connection_blocked: bool,
+    /// A close frame when the login fails.
+    pub authentication_failure_close: bool,
+}
+
+/// An opened connection's state outside its channels.
+#[derive(Debug)]
+pub struct Session {
+    /// Its number.
+    pub id: ConnectionId,
+    /// The broker.
+    pub broker: Arc<Broker>,
+    /// The vhost it opened.
+    pub vhost: Arc<Vhost>,
+    /// Who it is.
+    pub user: Arc<User>,
+    /// What the user may do in the vhost.
+    pub permission: Arc<Permission>,
+    /// Settings of all connections.
+    pub settings: Arc<Settings>,
+    /// What the client understands.
+    pub capabilities: Capabilities,
+    /// Negotiated; 0 is unlimited.
+    pub frame_max: u32,
+    /// Where queues leave deliveries.
+    pub outbox: Arc<Outbox>,
+    /// Mail taken out of the outbox and not read.
+    pub mail: Mail,
+    /// Publishes and settlements not yet handed to the queues.
+    pub batch: Batch,
+    /// Queues that end with this connection.
+    pub exclusive_queues: Vec<Arc<LiveQueue>>,
+    /// Why no further frame is worked off.
+    pub wait: Option<Wait>,
+    next_source: u32,
+}
+
+impl Session {
+    /// A session with nothing gathered.
+    pub fn new(
+        (id, outbox): (ConnectionId, Arc<Outbox>),
+        broker: Arc<Broker>,
+        opened: Opened,
+        settings: Arc<Settings>,
+        capabilities: Capabilities,
+        frame_max: u32,
+    ) -> Self {
+        let Opened {
+            vhost,
+            user,
+            permission,
+        } = opened;
+        Self {
+            id,
+            broker,
+            vhost,
+            user,
+            permission,
+            settings,
+            capabilities,
+            frame_max,
+            outbox,
+            mail: Mail::default(),
+            batch: Batch::default(),
+            exclusive_queues: Vec::new(),
+            wait: None,
+            next_source: 0,
+        }
+    }
+
+    /// Whether the user may do this to the queue or exchange.
+    ///
+    /// # Errors
+    /// RabbitMQ's explanation, if not.
+    pub fn check(&self, access: Access, entity: &Entity) -> Result<(), Denied> {
+        let (kind, name) = named(entity);
+        if self.permission.allows(access, name) {
+            return Ok(());
+        }
+        Err(Denied::Access(format!(
+            "{access} access to {kind} '{name}' in vhost '{}' refused for user '{}'",
+            self.vhost.name, self.user.name
+        )))
+    }
+
+    /// Whether the user may do anything at all with it, which is what a passive declare needs.
+    ///
+    /// # Errors
+    /// RabbitMQ's explanation, if not.
+    pub fn check_any(&self, entity: &Entity) -> Result<(), Denied> {
+        let (_, name) = named(entity);
+        let allows = |access| self.permission.allows(access, name);
+        if allows(Access::Write) || allows(Access::Read) {
+            return Ok(());
+        }
+        self.check(Access::Configure, entity)
+    }
+
+    /// Whether the user may use this routing key with a topic exchange.
+    ///
+    /// # Errors
+    /// RabbitMQ's explanation, if not.
+    pub fn check_topic(&self, access: Access, exchange: &str, routing_key: &[u8]) -> Result<(), Denied> {
+        let permissions = &self.broker.permissions;
+        let found = permissions.topic(&self.user.name, &self.vhost.name, exchange);
+        if found.is_none_or(|permission| permission.allows(access, routing_key)) {
+            return Ok(());
+        }
+        Err(Denied::Access(format!(
+            "{access} access to topic '{}' in exchange '{exchange}' in vhost '{}' refused for user '{}'",
+            String::from_utf8_lossy(routing_key),
+            self.vhost.name,
+            self.user.name
+        )))
+    }
+
+    /// Sends the reply once `after` is on disk, and works off nothing before that.
+    pub fn reply_after(
+        &mut self,
+        output: &mut Vec<u8>,
+        channel: u16,
+        after: Option<Sequence>,
+        reply: &AMQPClass,
+    ) {
+        let mut frames = Vec::new();
+        method::encode(&mut frames, channel, reply);
+        self.send_after(output, after, frames);
+    }
+
+    /// Sends whole frames once `after` is on disk, and works off nothing before that.
+    pub fn send_after(&mut self, output: &mut Vec<u8>, after: Option<Sequence>, frames: Vec<u8>) {
+        match after.filter(|sequence| self.broker.stores.durable.committed() < *sequence) {
+            None => output.extend_from_slice(&frames),
+            Some(sequence) => {
+                self.wait = Some(Wait::Commit {
+                    sequence,
+                    reply: frames,
+                });
+            }
+        }
+    }
+
+    /// Hands what was gathered to the queues; waits if the stores can not keep up.
+    pub fn flush(&mut self) -> Option<Sequence> {
+        if self.batch.is_empty() {
+            return None;
+        }
+        let sequence = self.batch.flush();
+        if self.is_under_pressure() && self.wait.is_none() {
+            self.wait = Some(Wait::Pressure);
+        }
+        sequence
+    }
+
+    /// Whether more waits for the disk than publishers may add to.
+    pub fn is_under_pressure(&self) -> bool {
+        let stores = &self.broker.stores;
+        let max = self.settings.pending_bytes_max;
+        stores.durable.pending_bytes() > max || stores.spill.pending_bytes() > max
+    }
+
+    /// A number for a new source of deliveries.
+    pub fn next_source(&mut self) -> SourceId {
+        self.next_source += 1;
+        SourceId(self.next_source)
+    }
+
+    /// Takes everything out of the outbox into `mail`, behind what is there.
+    pub fn take_mail(&mut self) {
+        if self.mail.is_empty() {
+            self.outbox.take(&mut self.mail);
+            return;
+        }
+        let mut more = Mail::default();
+        self.outbox.take(&mut more);
+        self.mail.deliveries.append(&mut more.deliveries);
+        self.mail.notices.append(&mut more.notices);
+    }
+
+    /// Takes the deliveries of the mail for which `is_wanted` holds, in order, and leaves the others.
+    pub fn take_deliveries(
+        &mut self,
+        is_wanted: impl Fn(&OutboxDelivery) -> bool,
+    ) -> VecDeque<OutboxDelivery> {
+        self.take_mail();
+        let (wanted, others) = self.mail.deliveries.drain(..).partition(is_wanted);
+        self.mail.deliveries = others;
+        wanted
+    }
+
+    /// Deletes an auto-delete queue that lost its last consumer, unless it has a new one.
+    pub fn delete_unused(&self, queue: &Arc<LiveQueue>) {
+        let conditions = DeleteConditions {
+            if_unused: true,
+            if_empty: false,
+        };
+        // A refusal means that somebody consumes again: then it stays.
+        drop(self.vhost.remove_queue(queue, conditions));
+    }
+}
+
+fn named(entity: &Entity) -> (&'static str, &str) {
+    match entity {
+        Entity::Exchange(name) if name.is_empty() => ("exchange", "amq.default"),
+        Entity::Exchange(name) => ("exchange", name),
+        Entity::Queue(name) => ("queue", name),
+    }
+}
