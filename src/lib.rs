@@ -11,4 +11,7 @@ pub mod broker;
 pub mod config;
 pub mod connection;
 pub mod message;
+pub mod net;
+mod resources;
+pub mod server;
 pub mod store;

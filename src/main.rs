@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use leveret::bench;
 use leveret::config::{Config, ConfigError, SAMPLE};
+use leveret::server;
 use mimalloc::MiMalloc;
 
 use crate::cli::{Arguments, Command};
@@ -42,7 +43,9 @@ type Done = Result<(), Box<dyn Error>>;
 fn serve(arguments: &Arguments) -> Done {
     let config = Config::load(&arguments.sources())?;
     logging::start(&config.log)?;
-    Err("there is no server in this build yet".into())
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(server::run(config))?;
+    Ok(())
 }
 
 fn check_config(arguments: &Arguments, show: bool) -> Done {

@@ -22,7 +22,11 @@ const IMPORTS: &[(&str, &str)] = &[
     ("config", "broker"),
     ("connection", "broker store message amqp"),
     ("net", "connection broker store message amqp"),
-    ("server", "config net connection broker store message amqp"),
+    ("resources", "config broker"),
+    (
+        "server",
+        "config resources net connection broker store message amqp",
+    ),
     ("bench", "amqp"),
     ("cli", "config bench"),
     ("logging", "config"),
@@ -33,7 +37,11 @@ const IMPORTS: &[(&str, &str)] = &[
 const BROKER_CORES: &[&str] = &["src/broker/queue/", "src/broker/exchange/"];
 const HIDDEN_FROM_CORES: &[&str] = &["crate::broker::vhost", "crate::broker::outbox", "crate::store"];
 /// Plain numbers, which a queue may know of the store.
-const STORE_IDS: &[&str] = &["crate::store::QueueId", "crate::store::Position"];
+const STORE_IDS: &[&str] = &[
+    "crate::store::QueueId",
+    "crate::store::Position",
+    "crate::store::PageEntry",
+];
 
 /// A word and the modules that may use it.
 const WORDS: &[(&str, &str)] = &[

@@ -1,0 +1,150 @@
+//! One connection's task: reads what is there, hands it to the state machine, and writes what that has to say.
+//!
+//! Reading goes through a buffer that all connections of a worker thread share, so that an idle connection holds
+//! none. Reading and writing never wait for each other: a peer that writes without reading blocks only itself.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::connection::Connection;
+
+/// One read takes at most this much, bytes: a turn's worth, after which others have theirs.
+const READ_MAX: usize = 128 << 10;
+
+/// How long a finished connection may take to write what it still has to say.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+thread_local! {
+    static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
+}
+
+/// Drives a connection until it is over.
+pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Connection) {
+    let timer = Box::pin(sleep_until(Instant::now()));
+    let mut driver = Driver {
+        stream,
+        connection,
+        timer,
+        finished: None,
+        has_ended: false,
+    };
+    poll_fn(|context| driver.poll(context)).await;
+}
+
+struct Driver<S> {
+    stream: S,
+    connection: Connection,
+    timer: Pin<Box<Sleep>>,
+    /// When a finished connection gives up writing.
+    finished: Option<Instant>,
+    /// The peer will send nothing more.
+    has_ended: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let now = Instant::now();
+            self.connection.advance(now.into_std());
+            if self.write(context).is_err() {
+                return self.end();
+            }
+            if self.connection.is_finished() || self.has_ended {
+                return self.poll_finish(context, now);
+            }
+            let mut goes_on = self.connection.poll_mail(context.waker());
+            goes_on |= self.poll_timer(context, now).is_ready();
+            if self.connection.wants_read() {
+                match self.read(context, now) {
+                    Poll::Ready(Ok(0)) => self.has_ended = true,
+                    Poll::Ready(Ok(_)) => {}
+                    Poll::Ready(Err(_)) => return self.end(),
+                    Poll::Pending if goes_on => {}
+                    Poll::Pending => {
+                        self.connection.rest();
+                        return Poll::Pending;
+                    }
+                }
+            } else if !goes_on {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads once. `Ready(Ok(0))` is the end of the stream.
+    fn read(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<io::Result<usize>> {
+        READ_BUFFER.with_borrow_mut(|buffer| {
+            let mut buffer = ReadBuf::new(buffer);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut buffer))?;
+            let filled = buffer.filled();
+            if !filled.is_empty() {
+                self.connection.receive(filled, now.into_std());
+            }
+            Poll::Ready(Ok(filled.len()))
+        })
+    }
+
+    /// Writes as much as the socket takes now.
+    fn write(&mut self, context: &mut Context<'_>) -> io::Result<()> {
+        while !self.connection.output().is_empty() {
+            match Pin::new(&mut self.stream).poll_write(context, self.connection.output()) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(len)) => {
+                    self.connection.wrote(len);
+                    if self.connection.output().is_empty() {
+                        self.connection.advance(Instant::now().into_std());
+                    }
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the connection's next timeout; ready when something was due.
+    fn poll_timer(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        let Some(timeout) = self.connection.next_timeout() else {
+            return Poll::Pending;
+        };
+        let timeout = Instant::from_std(timeout);
+        if timeout <= now {
+            self.connection.handle_timeout(now.into_std());
+            return Poll::Ready(());
+        }
+        if self.timer.deadline() != timeout {
+            self.timer.as_mut().reset(timeout);
+        }
+        self.timer.as_mut().poll(context)
+    }
+
+    /// Everything is said: waits, not for ever, until the socket has taken it, then closes.
+    fn poll_finish(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+        if self.has_ended {
+            self.connection.terminate();
+        }
+        let end = *self.finished.get_or_insert(now + LAST_WORDS);
+        if !self.connection.output().is_empty() && now < end {
+            if self.timer.deadline() != end {
+                self.timer.as_mut().reset(end);
+            }
+            ready!(self.timer.as_mut().poll(context));
+            return self.end();
+        }
+        // Shutting down first lets the peer read our last frames before it learns that the socket is gone.
+        ready!(Pin::new(&mut self.stream).poll_shutdown(context)).ok();
+        self.end()
+    }
+
+    fn end(&mut self) -> Poll<()> {
+        self.connection.terminate();
+        Poll::Ready(())
+    }
+}
