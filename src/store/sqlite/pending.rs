@@ -132,8 +132,13 @@ impl Pending {
         batch.operations.append(operations);
         batch.bytes += bytes;
         batch.through = sequence;
-        if state.writer == WriterState::WaitsForOperations && !held {
-            self.work.notify_one();
+        if state.writer == WriterState::WaitsForOperations {
+            if held {
+                // From now on new holds wait, else overlapping ones could keep the writer asleep forever.
+                state.writer = WriterState::WaitsForHolds;
+            } else {
+                self.work.notify_one();
+            }
         }
         sequence
     }
