@@ -75,7 +75,7 @@ impl Garbage {
         let end = (to - row_id(queue, 0)).cast_unsigned();
         for (id, records) in &found {
             if records.end() <= end {
-                segments.delete(connection, *id, records)?;
+                segments.delete(connection, *id, records, true)?;
             } else {
                 segments.discard(connection, queue, position_of(*id), (position_of(from), end))?;
             }
@@ -125,4 +125,25 @@ fn find(connection: &Connection, from: i64, to: i64) -> Result<Vec<(i64, Records
         }
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::schema;
+    use super::*;
+
+    #[test]
+    fn ranges_that_begin_together_are_one_with_the_longer_end() {
+        let mut connection = Connection::open_in_memory().expect("memory");
+        schema::migrate(&mut connection).expect("an empty database");
+        for ends in [[50, 100], [100, 50]] {
+            let mut garbage = Garbage::default();
+            for end in ends {
+                garbage.insert(&connection, (5, end)).expect("a row");
+            }
+            assert_eq!(garbage.ranges, [(5, 100)]);
+            assert_eq!(Garbage::open(&connection).expect("rows").ranges, [(5, 100)]);
+            connection.execute("DELETE FROM garbage", []).expect("rows");
+        }
+    }
 }

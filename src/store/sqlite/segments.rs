@@ -30,7 +30,7 @@ pub(super) struct Segments {
     /// Where the next eviction looks.
     hand: i64,
     /// This run's number: transient messages of other runs are gone.
-    pub(super) epoch: i64,
+    epoch: i64,
     /// Some queue has rows in `returned`.
     has_returned: bool,
     pub(super) draft: Draft,
@@ -210,7 +210,7 @@ impl Segments {
             segment.is_changed = false;
             if segment.live == 0 {
                 let segment = self.forget(id).expect("it was there");
-                self.delete(connection, id, &segment.records)?;
+                self.delete(connection, id, &segment.records, segment.has_bits)?;
             } else {
                 segment.has_bits = true;
                 connection
@@ -229,15 +229,17 @@ impl Segments {
         connection: &Connection,
         id: i64,
         records: &Records,
+        has_bits: bool,
     ) -> Result<(), StoreError> {
         self.forget(id);
         let failed = database("delete settled messages");
-        for sql in [
-            "DELETE FROM segment WHERE id = ?1",
-            "DELETE FROM settled WHERE id = ?1",
-        ] {
+        connection
+            .prepare_cached("DELETE FROM segment WHERE id = ?1")
+            .and_then(|mut delete| delete.execute([id]))
+            .map_err(&failed)?;
+        if has_bits {
             connection
-                .prepare_cached(sql)
+                .prepare_cached("DELETE FROM settled WHERE id = ?1")
                 .and_then(|mut delete| delete.execute([id]))
                 .map_err(&failed)?;
         }

@@ -15,10 +15,12 @@ use crate::store::{
     QueueRow,
 };
 
+mod crash;
 mod definitions;
 mod histories;
 mod messages;
 mod refusals;
+mod step;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

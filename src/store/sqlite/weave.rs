@@ -40,7 +40,8 @@ impl Segments {
         Ok(())
     }
 
-    /// Writes a segment again, with late messages in it and settled ones left out.
+    /// Writes a segment again, with late messages in it and settled ones left out. The segment is of this run,
+    /// since a run's places begin behind those of all earlier ones.
     fn merge(
         &mut self,
         connection: &Connection,
@@ -49,9 +50,9 @@ impl Segments {
         places: &Places,
     ) -> Result<(), StoreError> {
         let failed = database("weave late messages into a segment");
-        let (epoch, data): (i64, Vec<u8>) = connection
-            .prepare_cached("SELECT epoch, data FROM segment WHERE id = ?1")
-            .and_then(|mut select| select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))
+        let data: Vec<u8> = connection
+            .prepare_cached("SELECT data FROM segment WHERE id = ?1")
+            .and_then(|mut select| select.query_row([id], |row| row.get(0)))
             .map_err(&failed)?;
         let old = self.forget(id).expect("the caller found it in the cache");
         for sql in [
@@ -70,7 +71,7 @@ impl Segments {
                 self.draft.add(position.0, message, places);
             }
             late.next_if(|(position, _)| position.0 == record.position);
-            if !old.settled.has(index) && (record.is_persistent || epoch == self.epoch) {
+            if !old.settled.has(index) {
                 self.draft.copy(&record, &data)?;
             }
             if self.draft.is_full() {

@@ -3,82 +3,9 @@ use std::ops::Bound;
 
 use proptest::prelude::*;
 
+use super::step::{Step, step};
 use super::*;
 use crate::store::memory::MemoryStore;
-
-/// One step of a history; numbers choose among what is there at that moment.
-#[derive(Clone, Debug)]
-enum Step {
-    Publish {
-        queue: u8,
-        count: u8,
-        transient: u8,
-        body: u16,
-    },
-    /// One message to all queues.
-    Fanout {
-        body: u16,
-    },
-    /// Transient messages that had kept a place in memory.
-    Spill {
-        queue: u8,
-    },
-    Settle {
-        queue: u8,
-        from: u8,
-        count: u8,
-        step: u8,
-    },
-    Purge {
-        queue: u8,
-        from: u8,
-    },
-    Return {
-        queue: u8,
-        at: u8,
-        count: u8,
-    },
-    Mark {
-        queue: u8,
-        before: u8,
-    },
-    Delete {
-        queue: u8,
-    },
-    Hold,
-    Release,
-    Commit,
-    Load {
-        queue: u8,
-        from: u8,
-        messages_max: u8,
-    },
-    Reopen,
-    Crash,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let queue = 0_u8..3;
-    let n = any::<u8>;
-    prop_oneof![
-        6 => (queue.clone(), 1_u8..40, n(), 0_u16..400)
-            .prop_map(|(queue, count, transient, body)| Step::Publish { queue, count, transient, body }),
-        2 => (0_u16..400).prop_map(|body| Step::Fanout { body }),
-        2 => queue.clone().prop_map(|queue| Step::Spill { queue }),
-        6 => (queue.clone(), n(), 1_u8..60, 1_u8..3)
-            .prop_map(|(queue, from, count, step)| Step::Settle { queue, from, count, step }),
-        1 => (queue.clone(), n()).prop_map(|(queue, from)| Step::Purge { queue, from }),
-        2 => (queue.clone(), n(), 1_u8..5).prop_map(|(queue, at, count)| Step::Return { queue, at, count }),
-        1 => (queue.clone(), n()).prop_map(|(queue, before)| Step::Mark { queue, before }),
-        1 => queue.clone().prop_map(|queue| Step::Delete { queue }),
-        1 => Just(Step::Hold),
-        1 => Just(Step::Release),
-        4 => Just(Step::Commit),
-        3 => (queue, n(), 1_u8..50).prop_map(|(queue, from, messages_max)| Step::Load { queue, from, messages_max }),
-        1 => Just(Step::Reopen),
-        1 => Just(Step::Crash),
-    ]
-}
 
 /// What the broker would know of a queue.
 #[derive(Default)]
@@ -409,48 +336,5 @@ proptest! {
             pair.take(step);
         }
         pair.drain();
-    }
-}
-
-#[test]
-fn a_crash_leaves_whole_groups_and_everything_that_was_committed() {
-    const WINDOW: u64 = 7;
-    let directory = directory();
-    // Files can be copied at any moment as long as only the log changes.
-    let settings = StoreSettings {
-        checkpoint_bytes: 1 << 40,
-        ..StoreSettings::default()
-    };
-    let (store, _) = open_with(directory.path(), &settings);
-    commit(&store, [1, 2].map(|id| Operation::DeclareQueue(queue_row(id))));
-    let mut next = 0;
-    for round in 0..12_u64 {
-        let mut sequences = Vec::new();
-        for _ in 0..50 + round * 7 {
-            let mut operations = vec![publish(1, next..next + 1), publish(2, next..next + 1)];
-            if next >= WINDOW {
-                operations.extend([settle(1, [next - WINDOW]), settle(2, [next - WINDOW])]);
-            }
-            sequences.push((next, store.append(&mut operations)));
-            next += 1;
-        }
-        let committed = store.committed();
-        let sure = sequences
-            .iter()
-            .filter(|(_, sequence)| *sequence <= committed)
-            .map(|(at, _)| *at)
-            .max();
-        let copy = crashed_copy(directory.path());
-        let (copied, recovered) = open(copy.path());
-        let [first, second] = [1, 2].map(|queue| positions(&load(&copied, queue, 0, next, usize::MAX)));
-        assert_eq!(first, second, "both queues are of one group");
-        let last = first.last().copied();
-        let expected: Vec<u64> = last.map_or(Vec::new(), |last| {
-            (last.saturating_sub(WINDOW - 1)..=last).collect()
-        });
-        assert_eq!(first, expected);
-        assert!(last >= sure, "{last:?} was recovered of {sure:?}");
-        assert_eq!(recovered.queues[0].messages, first.len() as u64);
-        commit(&store, []);
     }
 }

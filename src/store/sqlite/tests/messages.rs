@@ -220,7 +220,12 @@ fn what_was_handed_out_before_a_restart_is_redelivered_after_it() {
 #[test]
 fn a_purge_of_many_messages_is_at_once_and_its_rows_go_bit_by_bit() {
     let directory = directory();
-    let (store, _) = open(directory.path());
+    // Each append is a group.
+    let settings = StoreSettings {
+        group_operations_max: 1,
+        ..StoreSettings::default()
+    };
+    let (store, _) = open_with(directory.path(), &settings);
     commit(
         &store,
         [
@@ -241,7 +246,9 @@ fn a_purge_of_many_messages_is_at_once_and_its_rows_go_bit_by_bit() {
         messages: 198_989,
         body_bytes: 0,
     };
-    commit(&store, [purge]);
+    // The late settle finds rows that are gone only in name.
+    store.append(&mut vec![purge]);
+    commit(&store, [settle(1, [199_000])]);
     let left = load(&store, 1, 900, 200_000, 1000);
     let expected: Vec<u64> = (900..1001).chain(199_990..200_000).collect();
     assert_eq!(positions(&left), expected);
