@@ -1,0 +1,138 @@
+//! A broker of the tests' own: the real binary on a free port with a directory that goes away.
+//!
+//! Every test program includes this with `#[path = "../support/mod.rs"] mod support;`.
+
+#![allow(dead_code, reason = "each test program uses its own part of this")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long anything that should happen may take. Never a measure: only so that a failure ends.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A running broker, killed when dropped.
+pub struct TestServer {
+    child: Child,
+    address: SocketAddr,
+    directory: PathBuf,
+    config: Option<PathBuf>,
+    /// Removed with the last server on it.
+    _temporary: Option<TempDir>,
+}
+
+impl TestServer {
+    /// Starts a broker with the built-in defaults on an empty directory.
+    pub fn start() -> Self {
+        Self::with_config("")
+    }
+
+    /// Starts a broker with this configuration file on an empty directory.
+    pub fn with_config(config: &str) -> Self {
+        let temporary = TempDir::new().unwrap();
+        let path = temporary.path().join("leveret.toml");
+        std::fs::write(&path, config).unwrap();
+        let directory = temporary.path().join("data");
+        let (child, address) = spawn(&directory, Some(&path), "127.0.0.1:0");
+        Self { child, address, directory, config: Some(path), _temporary: Some(temporary) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// An AMQP URI for guest in the default vhost.
+    pub fn uri(&self) -> String {
+        format!("amqp://guest:guest@{}/%2f", self.address)
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its data directory.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// kill -9, and the same broker again on the same directory and port.
+    pub fn kill_and_restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.start_again();
+    }
+
+    /// SIGTERM, waits for a clean exit, and the same broker again on the same directory and port.
+    pub fn stop_and_restart(&mut self) {
+        self.stop();
+        self.start_again();
+    }
+
+    /// SIGTERM, and waits for a clean exit.
+    pub fn stop(&mut self) {
+        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success(), "cannot signal the broker");
+        let status = eventually("the broker exits", || self.child.try_wait().unwrap());
+        assert!(status.success(), "the broker ended with {status}");
+    }
+
+    fn start_again(&mut self) {
+        let address = self.address.to_string();
+        let (child, address) = spawn(&self.directory, self.config.as_deref(), &address);
+        self.child = child;
+        self.address = address;
+    }
+}
+
+impl Drop for TestServer {
+    fn drop(&mut self) {
+        // It may have ended already; either way nothing of it is left.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Starts the binary and waits until it says that it is ready; returns where it listens.
+fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> (Child, SocketAddr) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+    if let Some(config) = config {
+        command.arg("--config").arg(config);
+    }
+    command.args(["--listen", listen, "--data-dir"]).arg(directory);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (ready, is_ready) = mpsc::channel();
+    // Reads to the end, so that the broker never blocks on its log.
+    thread::spawn(move || {
+        for line in lines.map_while(Result::ok) {
+            if line.contains("Server startup complete") {
+                drop(ready.send(line));
+            }
+        }
+    });
+    let line = is_ready.recv_timeout(DEADLINE).expect("the broker says that it is ready");
+    let listeners = line.split("listeners=\"").nth(1).expect("the line names the listeners");
+    let address = listeners.split(['"', ' ']).next().unwrap().parse().unwrap();
+    (child, address)
+}
+
+/// Waits until `condition` gives something.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(Instant::now() < end, "it did not happen in {DEADLINE:?}: {what}");
+        thread::yield_now();
+    }
+}
