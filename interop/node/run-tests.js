@@ -13,7 +13,7 @@ const files = readdirSync(folder)
   .filter((name) => wanted.length === 0 || wanted.some((part) => name.includes(part)))
   .map((name) => path.join(folder, name));
 
-const broker = isExternal ? null : await new Broker(0).start();
+const broker = isExternal ? null : await startShared();
 const counts = { passed: 0, failed: 0, skipped: 0 };
 
 const results = run({ files, concurrency: 2, timeout: TEST_DEADLINE_MS });
@@ -36,6 +36,16 @@ results.on('test:fail', (test) => {
 results.on('test:stderr', ({ message }) => process.stderr.write(message));
 results.on('end', finish);
 results.resume();
+
+async function startShared() {
+  try {
+    return await new Broker(0).start();
+  } catch (error) {
+    console.log(`FAIL the broker starts: ${error.message}`);
+    console.log('0 passed, 1 failed');
+    process.exit(1);
+  }
+}
 
 /** A file is reported like a test; only what it holds counts, unless the file itself broke. */
 function isContainer(test) {

@@ -76,6 +76,10 @@ class Publisher:
             return
         raise RuntimeError(f"order {order} cannot be published")
 
+    def close(self):
+        if self.channel:
+            self.channel.connection.close()
+
     def _open(self):
         if self.channel is None:
             connection = eventually("the broker to take the publisher", self._connect)
@@ -190,6 +194,7 @@ def run(system, checks):
         publisher.publish(order)
     kill_payment_in_mid_work(system, publisher)
     kill_broker_in_mid_publishing(system, publisher)
+    publisher.close()
     try:
         eventually("every order to be shipped", lambda: all_shipped(system))
         eventually("the queues to run empty", lambda: system.waiting() == 0)
