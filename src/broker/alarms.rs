@@ -1,8 +1,9 @@
 //! Resource alarms: while one stands, connections that publish are not read.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 
 /// A resource that is short.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -24,12 +25,16 @@ impl fmt::Display for Alarm {
 
 /// The alarms that stand.
 #[derive(Debug, Default)]
-pub struct Alarms(RwLock<Vec<Alarm>>);
+pub struct Alarms {
+    standing: Mutex<Vec<Alarm>>,
+    /// Whether there are any: publishers ask with each message.
+    any: AtomicBool,
+}
 
 impl Alarms {
     /// Raises or clears an alarm. Returns what stands now, if that changed.
     pub fn set(&self, alarm: Alarm, stands: bool) -> Option<Vec<Alarm>> {
-        let mut alarms = self.0.write();
+        let mut alarms = self.standing.lock();
         let stood = alarms.contains(&alarm);
         if stood == stands {
             return None;
@@ -40,12 +45,18 @@ impl Alarms {
         } else {
             alarms.retain(|other| *other != alarm);
         }
+        self.any.store(!alarms.is_empty(), Ordering::Relaxed);
         Some(alarms.clone())
     }
 
     /// All alarms that stand, memory before disk.
     pub fn standing(&self) -> Vec<Alarm> {
-        self.0.read().clone()
+        self.standing.lock().clone()
+    }
+
+    /// Whether any alarm stands.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Relaxed)
     }
 }
 

@@ -39,7 +39,7 @@ impl Default for Storage {
         Self {
             directory: PathBuf::from("./data"),
             synchronous: Synchronous::Full,
-            memory_window_messages: 16_384,
+            memory_window_messages: 262_144,
             memory_window_bytes: 64 << 20,
             group_bytes_max: 16 << 20,
             commit_interval: Duration::ZERO,

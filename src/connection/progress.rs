@@ -268,9 +268,11 @@ impl Connection {
 
     /// While an alarm stands, a connection that publishes is not read on.
     pub(super) fn block_if_alarmed(&mut self) {
-        let Some(session) = &mut self.session else { return };
+        if !self.broker.alarms.any() {
+            return;
+        }
         let standing = self.broker.alarms.standing();
-        let Some(reason) = blocked_reason(&standing) else {
+        let (Some(session), Some(reason)) = (&mut self.session, blocked_reason(&standing)) else {
             return;
         };
         if session.wait.is_none() {
