@@ -7,7 +7,7 @@ pub mod live_queue;
 pub mod outbox;
 pub mod permission;
 pub mod queue;
-mod queue_arguments;
+pub mod queue_arguments;
 pub mod refusal;
 pub mod sparse_deque;
 pub mod user;

@@ -116,6 +116,26 @@ pub const COMPARED: [&str; 13] = [
     "x-queue-leader-locator",
 ];
 
+/// Arguments that are checked, kept and compared, and that nothing acts on yet.
+const NOT_ACTED_ON: [&str; 9] = [
+    "x-message-ttl",
+    "x-expires",
+    "x-max-length",
+    "x-max-length-bytes",
+    "x-overflow",
+    "x-dead-letter-exchange",
+    "x-dead-letter-routing-key",
+    "x-max-priority",
+    "x-single-active-consumer",
+];
+
+/// The arguments given that nothing acts on yet: whoever declares with them should be told.
+pub fn not_acted_on(arguments: &FieldTable) -> impl Iterator<Item = &'static str> {
+    NOT_ACTED_ON
+        .into_iter()
+        .filter(|argument| arguments.contains_key(argument))
+}
+
 /// An argument's value for the comparison; `x-queue-type: classic` counts as absent.
 pub fn compared<'a>(arguments: &'a FieldTable, argument: &str) -> Option<&'a AMQPValue> {
     let value = arguments.inner().get(argument)?;

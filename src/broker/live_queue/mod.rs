@@ -212,6 +212,9 @@ impl LiveQueue {
     pub fn get(self: &Arc<Self>, no_ack: bool, outbox: &Arc<Outbox>) -> Got {
         let mut state = self.state.lock();
         let state = &mut *state;
+        if state.deleted {
+            return Got::Empty;
+        }
         let got = state.queue.get(no_ack, &mut state.effects);
         if matches!(got, Got::Later) {
             state.get_waits.push(Arc::clone(outbox));

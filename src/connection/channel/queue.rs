@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, queue};
 use amq_protocol::types::{AMQPValue, ShortString};
+use tracing::warn;
 
 use crate::amqp::method::MethodId;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::permission::Access;
+use crate::broker::queue_arguments;
 use crate::broker::refusal::{Entity, Refusal};
 use crate::broker::vhost::{DeleteConditions, QueueDeclaration};
 use crate::store::Sequence;
@@ -88,8 +90,15 @@ impl Channel {
                     .and_then(|()| session.check(Access::Write, &Entity::Exchange(exchange))),
             },
         )?;
-        if declared.is_new && declare.exclusive {
-            session.exclusive_queues.push(Arc::clone(&declared.queue));
+        if declared.is_new {
+            if declare.exclusive {
+                session.exclusive_queues.push(Arc::clone(&declared.queue));
+            }
+            let unused: Vec<_> =
+                queue_arguments::not_acted_on(&declared.queue.definition.arguments).collect();
+            if !unused.is_empty() {
+                warn!(?queue, arguments = ?unused, "queue arguments are kept, but nothing acts on them yet");
+            }
         }
         self.last_queue = Some(Arc::clone(&queue));
         Ok((declared.sequence, declare_ok(&declared.queue)))
