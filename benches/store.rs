@@ -19,6 +19,10 @@ use leveret::message::Message;
 use leveret::store::sqlite::{SqliteStore, StoreSettings};
 use leveret::store::{Operation, Page, PageRequest, PageSink, Position, QueueId, QueueRow, Store};
 
+/// As the broker has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long a case runs.
 const DURATION: Duration = Duration::from_secs(1);
 

@@ -70,6 +70,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Keeps the writer from closing a group until [`Store::release`]: what is appended in between is on disk
     /// whole or not at all. Held for microseconds only; holds may nest and overlap.
+    ///
+    /// Call it before any lock is taken: it may wait for the holds of others to end.
     fn hold(&self);
 
     /// Ends one [`Store::hold`].

@@ -57,6 +57,8 @@ pub struct StoreSettings {
     pub checkpoint_bytes: u64,
     /// Memory of each connection's page cache, in bytes.
     pub cache_bytes: u64,
+    /// The database file does not grow beyond so many bytes; a group that needs more fails as on a full disk.
+    pub file_bytes_max: Option<u64>,
 }
 
 /// What a commit waits for: the levels of SQLite's `synchronous`.
@@ -82,6 +84,7 @@ impl Default for StoreSettings {
             group_interval_min: Duration::ZERO,
             checkpoint_bytes: 24 << 20,
             cache_bytes: 16 << 20,
+            file_bytes_max: None,
         }
     }
 }

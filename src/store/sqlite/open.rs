@@ -1,7 +1,7 @@
 //! Opens a database: lock, checks, migration, and what the last run left to do. The cost grows with the number of
 //! queues, not of messages.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -65,6 +65,11 @@ pub(super) fn open(
     state.summaries.write(&transaction)?;
     transaction.commit().map_err(&failed)?;
 
+    // The files' names have to survive a power loss as well.
+    File::open(directory)
+        .and_then(|names| names.sync_all())
+        .map_err(io("sync", directory))?;
+
     let background = Connection::open(&path).map_err(&failed)?;
     configure(&background, settings).map_err(&failed)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -97,6 +102,10 @@ fn configure(connection: &Connection, settings: &StoreSettings) -> rusqlite::Res
     connection.pragma_update(None, "page_size", PAGE_BYTES.cast_signed())?;
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     connection.pragma_update(None, "synchronous", synchronous)?;
+    if let Some(bytes) = settings.file_bytes_max {
+        let pages = (bytes / PAGE_BYTES).max(1).cast_signed();
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     configure_cache(connection, settings)
 }

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::Waker;
 use std::thread::{self, ThreadId};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::store::{Operation, Sequence, StoreError};
+
+/// How long a new hold waits for the old ones. Its caller may have a lock that one of them needs to end.
+const HOLD_PATIENCE: Duration = Duration::from_millis(20);
 
 /// Operations that are written in one transaction.
 #[derive(Debug, Default)]
@@ -151,9 +154,10 @@ impl Pending {
             return;
         }
         // Else overlapping holds could keep the writer waiting forever.
-        while state.writer == WriterState::WaitsForHolds {
-            self.turn.wait(&mut state);
-        }
+        let deadline = Instant::now() + HOLD_PATIENCE;
+        while state.writer == WriterState::WaitsForHolds
+            && !self.turn.wait_until(&mut state, deadline).timed_out()
+        {}
         state.holders.push((me, 1));
     }
 

@@ -167,8 +167,9 @@ impl State {
             self.garbage.add(connection, &mut self.segments, queue, range)?;
         }
         if let Some(before) = changes.delivered_before {
-            summary.delivered_before = before.0.min(POSITION_END);
-            summary.is_changed = true;
+            let before = before.0.min(POSITION_END);
+            summary.is_changed |= summary.delivered_before != before;
+            summary.delivered_before = before;
         }
         Ok(())
     }

@@ -100,6 +100,43 @@ fn a_failed_commit_is_told_once_and_nothing_is_committed_after_it() {
 }
 
 #[test]
+fn a_full_disk_loses_nothing_that_was_committed() {
+    for file_bytes_max in [150_000, 200_000, 300_000] {
+        let directory = directory();
+        let settings = StoreSettings {
+            file_bytes_max: Some(file_bytes_max),
+            ..StoreSettings::default()
+        };
+        let (sender, failures) = mpsc::channel();
+        let on_failure = Box::new(move |error| sender.send(error).expect("the test waits for it"));
+        let (store, _) =
+            SqliteStore::open(directory.path(), &settings, on_failure).expect("a store that opens");
+        commit(&store, [Operation::DeclareQueue(queue_row(1))]);
+        let (mut next, mut committed) = (0, 0);
+        while store.wake_when_committed(Sequence(u64::MAX), Waker::noop()) {
+            let sequence = store.append(&mut vec![publish(1, next..next + 100)]);
+            next += 100;
+            eventually(|| {
+                store.committed() >= sequence || !store.wake_when_committed(sequence, Waker::noop())
+            });
+            if store.committed() >= sequence {
+                committed = next;
+            }
+        }
+        let error = failures.recv_timeout(DEADLINE).expect("the failure");
+        assert!(format!("{error:?}").contains("full"), "{error:?}");
+        assert!(committed > 0);
+        drop(store);
+        let (store, recovered) = open(directory.path());
+        assert_eq!(recovered.queues[0].messages, committed);
+        assert_eq!(
+            load(&store, 1, 0, next, usize::MAX).entries.len() as u64,
+            committed
+        );
+    }
+}
+
+#[test]
 fn after_the_end_appends_are_harmless() {
     let directory = directory();
     let (store, _) = open(directory.path());
