@@ -15,7 +15,6 @@ use crate::broker::vhost::Vhost;
 
 use super::error::ConnectionError;
 use super::sasl::Mechanism;
-use super::session::Capabilities;
 use super::settings::{FRAME_MAX_LEAST, Settings};
 
 /// The header that a client has to begin with, and that it is told if it did not.
@@ -51,6 +50,17 @@ pub struct Opened {
     pub user: Arc<User>,
     /// What the user may do there.
     pub permission: Arc<Permission>,
+}
+
+/// What a client announced that it understands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Capabilities {
+    /// `basic.cancel` from the server.
+    pub consumer_cancel_notify: bool,
+    /// `connection.blocked`.
+    pub connection_blocked: bool,
+    /// A close frame when the login fails.
+    pub authentication_failure_close: bool,
 }
 
 /// What was agreed in tune; RabbitMQ's defaults before.

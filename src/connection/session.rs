@@ -18,7 +18,7 @@ use crate::store::Sequence;
 
 use super::batch::Batch;
 use super::error::Denied;
-use super::handshake::Opened;
+use super::handshake::{Capabilities, Opened};
 use super::settings::Settings;
 
 /// Why no further frame is worked off at the moment.
@@ -46,17 +46,6 @@ pub enum Wait {
     Pressure,
     /// Until no resource alarm stands.
     Alarm,
-}
-
-/// What a client announced that it understands.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Capabilities {
-    /// `basic.cancel` from the server.
-    pub consumer_cancel_notify: bool,
-    /// `connection.blocked`.
-    pub connection_blocked: bool,
-    /// A close frame when the login fails.
-    pub authentication_failure_close: bool,
 }
 
 /// An opened connection's state outside its channels.

@@ -149,24 +149,9 @@ impl Queue {
                 break;
             };
             let entry = self.ready.pop().expect("the window is not empty");
-            let ReadyEntry {
-                position,
-                message,
-                delivery_count,
-                redelivered,
-                stored,
-            } = entry;
-            if self.consumers.book(consumer, message.memory_bytes()) {
-                let kept = Unacked {
-                    message: message.clone(),
-                    delivery_count,
-                    stored,
-                    consumer: Some(consumer),
-                };
-                self.unacked.insert(position.0, kept);
-            } else if stored {
-                effects.settled.push(position);
-            }
+            let needs_ack = self.consumers.book(consumer, entry.message.memory_bytes());
+            let (position, redelivered) = (entry.position, entry.redelivered);
+            let message = self.hand_out(entry, Some(consumer), needs_ack, effects);
             effects.deliveries.push(Delivery {
                 consumer,
                 position,
@@ -191,24 +176,8 @@ impl Queue {
             return Got::Later;
         }
         let entry = self.ready.pop().expect("the window is not empty");
-        let ReadyEntry {
-            position,
-            message,
-            delivery_count,
-            redelivered,
-            stored,
-        } = entry;
-        if !no_ack {
-            let kept = Unacked {
-                message: message.clone(),
-                delivery_count,
-                stored,
-                consumer: None,
-            };
-            self.unacked.insert(position.0, kept);
-        } else if stored {
-            effects.settled.push(position);
-        }
+        let (position, redelivered) = (entry.position, entry.redelivered);
+        let message = self.hand_out(entry, None, !no_ack, effects);
         self.load(effects);
         Got::Message {
             position,
@@ -342,6 +311,35 @@ impl Queue {
     /// Whether a consumer asked to be the only one.
     pub fn has_exclusive_consumer(&self) -> bool {
         self.consumers.has_exclusive()
+    }
+
+    /// Books a message that leaves the ready ones: as unacked, or as done with.
+    fn hand_out(
+        &mut self,
+        entry: ReadyEntry,
+        consumer: Option<ConsumerSlot>,
+        needs_ack: bool,
+        effects: &mut Effects,
+    ) -> Message {
+        let ReadyEntry {
+            position,
+            message,
+            delivery_count,
+            stored,
+            ..
+        } = entry;
+        if needs_ack {
+            let kept = Unacked {
+                message: message.clone(),
+                delivery_count,
+                stored,
+                consumer,
+            };
+            self.unacked.insert(position.0, kept);
+        } else if stored {
+            effects.settled.push(position);
+        }
+        message
     }
 
     /// Whether messages may be handed out; if not, sees to it that they soon may.
