@@ -93,3 +93,21 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// What the last group or the checkpoint ran into.
     fn close(&self) -> Result<(), Arc<StoreError>>;
 }
+
+/// A [`Store::hold`] that ends with its scope, also when that panics: a hold left behind would stop all commits.
+#[derive(Debug)]
+pub struct Hold<'a>(&'a dyn Store);
+
+impl<'a> Hold<'a> {
+    /// Begins to hold.
+    pub fn new(store: &'a dyn Store) -> Self {
+        store.hold();
+        Self(store)
+    }
+}
+
+impl Drop for Hold<'_> {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}

@@ -1,6 +1,8 @@
 //! Transactions: publishes and acks of one channel, kept until commit and then stored as one group, in every queue
 //! or in none.
 
+use std::sync::Arc;
+
 use amq_protocol::protocol::{AMQPClass, tx};
 
 use crate::amqp::method::{self, Content, MethodId};
@@ -8,6 +10,7 @@ use crate::amqp::reply_code::ReplyCode;
 use crate::broker::queue::Settlement;
 use crate::broker::vhost::Route;
 use crate::message::Message;
+use crate::store::Hold;
 
 use super::super::error::{Failure, precondition, unimplemented_method};
 use super::super::session::Session;
@@ -85,8 +88,8 @@ impl Channel {
             returns,
             settlements,
         } = std::mem::take(transaction);
-        let stores = session.broker.stores.clone();
-        stores.durable.hold();
+        let store = Arc::clone(&session.broker.stores.durable);
+        let hold = Hold::new(&*store);
         let mut sequence = None;
         for (route, message) in publishes {
             let route = session.batch.routes.once(route);
@@ -99,7 +102,7 @@ impl Channel {
         }
         self.resume_consumers(session);
         sequence = sequence.max(session.batch.flush());
-        stores.durable.release();
+        drop(hold);
         let mut reply = Vec::new();
         for message in returns {
             let content = Content {
