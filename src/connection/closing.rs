@@ -122,7 +122,6 @@ impl Connection {
                 .remove_queue(&queue, DeleteConditions::default())
                 .expect("without conditions there is nothing to refuse");
         }
-        session.broker.disconnect(session.id);
         info!(peer = %self.peer, user = ?session.user.name, vhost = ?session.vhost.name, "connection closed");
     }
 
@@ -132,18 +131,20 @@ impl Connection {
         self.state = State::Closed;
     }
 
-    /// Closes with 320, as an operator or a shutdown does.
+    /// Closes with 320, as an operator or a shutdown does. A connection without a vhost just ends.
     pub(super) fn close_by_force(&mut self, reason: &str, now: Instant) {
         match self.state {
-            State::Running | State::Handshake(_) => {}
-            _ => return,
+            State::Running => self.close(
+                &ConnectionError {
+                    code: ReplyCode::ConnectionForced,
+                    explanation: reason.to_owned(),
+                    method: method::MethodId::default(),
+                },
+                now,
+            ),
+            State::Closing(_) => {}
+            _ => self.state = State::Closed,
         }
-        let error = ConnectionError {
-            code: ReplyCode::ConnectionForced,
-            explanation: reason.to_owned(),
-            method: method::MethodId::default(),
-        };
-        self.close(&error, now);
     }
 }
 
@@ -151,5 +152,6 @@ impl Drop for Connection {
     /// A task that panics or is dropped must not leave consumers behind.
     fn drop(&mut self) {
         self.release();
+        self.broker.disconnect(self.id);
     }
 }

@@ -27,7 +27,8 @@ use tracing::{debug, info, warn};
 use crate::amqp::frame::{self, Frame, FrameKind};
 use crate::amqp::method::{self, Method, MethodId};
 use crate::amqp::reply_code::ReplyCode;
-use crate::broker::Broker;
+use crate::broker::outbox::Outbox;
+use crate::broker::{Broker, ConnectionId};
 
 use channel::{Channel, Next};
 use error::{Failure, unimplemented_method};
@@ -63,6 +64,8 @@ enum State {
 /// One client's connection.
 #[derive(Debug)]
 pub struct Connection {
+    id: ConnectionId,
+    outbox: Arc<Outbox>,
     broker: Arc<Broker>,
     settings: Arc<Settings>,
     peer: IpAddr,
@@ -89,7 +92,10 @@ impl Connection {
     /// A connection from `peer` on which nothing was received yet.
     pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: IpAddr, now: Instant) -> Self {
         let handshake_end = now + settings.handshake_timeout;
+        let (id, outbox) = broker.connect();
         Self {
+            id,
+            outbox,
             broker,
             settings,
             peer,
@@ -262,7 +268,7 @@ impl Connection {
             "connection opened"
         );
         self.session = Some(Session::new(
-            self.broker.connect(),
+            (self.id, Arc::clone(&self.outbox)),
             Arc::clone(&self.broker),
             opened,
             Arc::clone(&self.settings),

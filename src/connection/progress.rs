@@ -10,7 +10,7 @@ use tracing::info;
 use crate::amqp::frame;
 use crate::amqp::method;
 use crate::broker::alarms::blocked_reason;
-use crate::broker::outbox::Notice;
+use crate::broker::outbox::{Mail, Notice};
 use crate::store::Sequence;
 
 use super::batch::Confirmed;
@@ -116,7 +116,7 @@ impl Connection {
     /// Whether [`Connection::advance`] has something to do now. If not, `waker` is called when it has.
     pub fn poll_mail(&self, waker: &Waker) -> bool {
         let Some(session) = &self.session else {
-            return false;
+            return self.outbox.poll(waker);
         };
         let has_room = self.unsent() < OUTPUT_MARK;
         if has_room && (!session.mail.deliveries.is_empty() || session.outbox.poll(waker)) {
@@ -206,7 +206,14 @@ impl Connection {
 
     /// Encodes deliveries while the output has room, then sees to the notices.
     fn deliver(&mut self, now: Instant) {
-        let Some(session) = &mut self.session else { return };
+        let Some(session) = &mut self.session else {
+            let mut mail = Mail::default();
+            self.outbox.take(&mut mail);
+            for notice in mail.notices {
+                self.notice(notice, now);
+            }
+            return;
+        };
         session.take_mail();
         while self.output.len() - self.written < OUTPUT_MARK {
             let Some(delivery) = session.mail.deliveries.pop_front() else {
@@ -255,8 +262,8 @@ impl Connection {
             Notice::Alarms(standing) => {
                 if self.is_blocked && standing.is_empty() {
                     self.is_blocked = false;
-                    let session = self.session.as_ref().expect("notices come to a session");
-                    if session.capabilities.connection_blocked {
+                    let session = self.session.as_ref();
+                    if session.is_some_and(|session| session.capabilities.connection_blocked) {
                         let unblocked = connection::AMQPMethod::Unblocked(connection::Unblocked {});
                         send(&mut self.output, unblocked);
                     }
