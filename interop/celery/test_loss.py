@@ -63,7 +63,7 @@ def test_idle_worker_keeps_its_connection_by_heartbeats(world):
         assert not worker.has_printed("Connection to broker lost")
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 def test_worker_reconnects_after_the_broker_was_killed(fragile_world, own_broker):
     worker = fragile_world.start_worker()
     fragile_world.send("record", "before")
@@ -77,7 +77,7 @@ def test_worker_reconnects_after_the_broker_was_killed(fragile_world, own_broker
     assert ping == {worker.name: {"ok": "pong"}}
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 def test_queued_tasks_survive_the_broker_and_a_held_one_runs_again(fragile_world, own_broker):
     worker = fragile_world.start_worker("--without-mingle", "--without-gossip", concurrency=1)
     fragile_world.send("hold_late", "held")

@@ -27,18 +27,19 @@ def external_address():
 class Broker:
     """One broker with its port and its data directory."""
 
-    def __init__(self, port, data_dir, log_path):
+    def __init__(self, port, data_dir, log_path, environment=None):
         self.host = "127.0.0.1"
         self.port = port
         self._data_dir = data_dir
         self._log_path = log_path
+        self._environment = environment
         self._process = None
 
     def start(self):
         """Start the process and wait until it says it is ready and takes connections."""
         assert not self.is_running(), "the broker runs already"
         arguments = [INTEROP / "broker", str(self.port), str(self._data_dir)]
-        self._process = LoggedProcess(arguments, self._log_path)
+        self._process = LoggedProcess(arguments, self._log_path, self._environment)
         self._process.wait_for_line(READY_LINE, READY_TIMEOUT_S)
         socket.create_connection((self.host, self.port), timeout=READY_TIMEOUT_S).close()
 

@@ -18,13 +18,13 @@ FIRST_PORT_DEFAULT = 25670
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "kills_broker: kills the broker; left out when somebody else runs it")
+    config.addinivalue_line("markers", "needs_own_broker: starts or kills a broker; left out with INTEROP_EXTERNAL")
 
 
 def pytest_collection_modifyitems(config, items):
     if external_address() is None:
         return
-    kept = [item for item in items if item.get_closest_marker("kills_broker") is None]
+    kept = [item for item in items if item.get_closest_marker("needs_own_broker") is None]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
@@ -62,9 +62,9 @@ def broker(shared_broker):
 
 
 @pytest.fixture
-def own_broker(scratch):
-    """A broker of this test alone, to be killed and started again."""
-    broker = _new_broker(scratch, 1)
+def own_broker(scratch, request):
+    """A broker of this test alone, to be killed and started again; an indirect parameter is its environment."""
+    broker = _new_broker(scratch, 1, getattr(request, "param", None))
     broker.start()
     yield broker
     broker.kill()
@@ -114,11 +114,11 @@ def _fresh(prefix):
     return f"{prefix}-{uuid.uuid4().hex[:12]}"
 
 
-def _new_broker(scratch, offset):
+def _new_broker(scratch, offset, environment=None):
     port = int(os.environ.get("INTEROP_PORT", FIRST_PORT_DEFAULT)) + offset
     data_dir = scratch / f"data-{uuid.uuid4().hex[:8]}"
     data_dir.mkdir()
-    return Broker(port, data_dir, scratch / f"{data_dir.name}.log")
+    return Broker(port, data_dir, scratch / f"{data_dir.name}.log", environment)
 
 
 def _server_properties(broker):

@@ -21,7 +21,7 @@ async def test_heartbeats_keep_an_idle_connection(broker, names):
         assert [message.body for message in await inbox.receive(1)] == [b"still here"]
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 async def test_plain_connection_finds_durable_messages_after_a_kill(own_broker):
     connection = await aio_pika.connect(url(own_broker))
     channel = await connection.channel()
@@ -40,7 +40,7 @@ async def test_plain_connection_finds_durable_messages_after_a_kill(own_broker):
         assert await bodies(queue) == [b"2", b"3"]
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 async def test_robust_connection_restores_its_topology_and_consumers(own_broker):
     connection = await aio_pika.connect_robust(url(own_broker, reconnect_interval=0.1))
     restored = asyncio.Event()

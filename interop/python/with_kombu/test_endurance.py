@@ -51,7 +51,7 @@ class Worker(ConsumerMixin):
             self.should_stop = True
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 def test_consumer_mixin_reconnects_after_a_kill_and_gets_everything(own_broker):
     queue = kombu.Queue("work", kombu.Exchange("work", "direct"), "work")
     with connect(own_broker, transport_options={"confirm_publish": True}) as connection:
@@ -70,7 +70,7 @@ def test_consumer_mixin_reconnects_after_a_kill_and_gets_everything(own_broker):
     assert worker.seen[1] == ("held", True)
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 def test_publish_with_retry_goes_on_after_a_restart(own_broker):
     queue = kombu.Queue("work", kombu.Exchange("work", "direct"), "work")
     connection = connect(own_broker, transport_options={"confirm_publish": True})

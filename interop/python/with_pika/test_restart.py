@@ -8,7 +8,7 @@ import pytest
 
 from pika_blocking import Inbox, bodies, channel_error, connect, connected, counts, publish_all, wait_until
 
-pytestmark = pytest.mark.kills_broker
+pytestmark = pytest.mark.needs_own_broker
 
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 TRANSIENT = pika.BasicProperties(delivery_mode=1)

@@ -21,7 +21,7 @@ async def test_heartbeats_keep_an_idle_connection(broker, names):
     await session.close()
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 async def test_client_reconnects_after_a_kill_and_finds_its_durable_messages(own_broker):
     session = await Session.open(own_broker)
     await session.channel.call("queue_declare", "work", durable=True)

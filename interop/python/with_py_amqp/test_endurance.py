@@ -31,7 +31,7 @@ def test_connection_without_heartbeats_is_left_alone(broker, names):
         channel.queue_declare(names.queue(), exclusive=True)
 
 
-@pytest.mark.kills_broker
+@pytest.mark.needs_own_broker
 def test_client_reconnects_after_a_kill_and_finds_its_durable_messages(own_broker):
     connection = connect(own_broker, confirm_publish=True)
     channel = connection.channel()
