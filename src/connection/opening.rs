@@ -1,0 +1,90 @@
+//! From the first bytes to an open vhost.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use amq_protocol::protocol::AMQPClass;
+use tracing::{debug, info, warn};
+
+use crate::amqp::frame::{Frame, FrameKind};
+use crate::amqp::method::{self, Method};
+
+use super::error::Failure;
+use super::handshake::{self, Handshake, Opened, PROTOCOL_HEADER, Step};
+use super::heartbeat::Heartbeat;
+use super::session::Session;
+use super::{Connection, State, closing, unexpected_frame};
+
+impl Connection {
+    pub(super) fn protocol_header(&mut self, header: [u8; 8], now: Instant) {
+        if handshake::is_protocol_header(header) {
+            let handshake = Handshake::start(&self.settings, self.peer, &mut self.output);
+            self.state = State::Handshake(handshake);
+        } else {
+            debug!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");
+            self.output.extend_from_slice(&PROTOCOL_HEADER);
+            self.linger(closing::BAD_HEADER_LINGER, now);
+        }
+    }
+
+    pub(super) fn handshake_frame(&mut self, frame: &Frame<'_>, now: Instant) -> Result<(), Failure> {
+        let State::Handshake(handshake) = &mut self.state else {
+            return Ok(());
+        };
+        if frame.kind == FrameKind::Heartbeat && frame.channel == 0 {
+            return Ok(());
+        }
+        if frame.channel != 0 || frame.kind != FrameKind::Method {
+            if handshake.is_tuned() {
+                return Err(unexpected_frame(frame));
+            }
+            self.linger(closing::SILENCE, now);
+            return Ok(());
+        }
+        let (id, method) = match method::decode(frame.payload) {
+            Ok(Method::Other(id, AMQPClass::Connection(method))) => (id, method),
+            decoded => {
+                debug!(peer = %self.peer, ?decoded, "not a connection method in the handshake");
+                self.linger(closing::SILENCE, now);
+                return Ok(());
+            }
+        };
+        let step = handshake.method(&self.broker, &self.settings, id, method, &mut self.output);
+        match step {
+            Step::Continue => {}
+            Step::Opened(opened) => self.open(opened, now),
+            Step::Silence { close, reason } => {
+                warn!(peer = %self.peer, reason = ?reason, "handshake refused");
+                if let Some(error) = close {
+                    self.send_close(&error);
+                }
+                self.linger(closing::SILENCE, now);
+            }
+            Step::Refuse(error) => return Err(Failure::Connection(error)),
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, opened: Opened, now: Instant) {
+        let State::Handshake(handshake) = std::mem::replace(&mut self.state, State::Running) else {
+            unreachable!("only a handshake opens")
+        };
+        self.tuned = handshake.tuned;
+        self.heartbeat = Heartbeat::new(self.tuned.heartbeat, now);
+        info!(
+            peer = %self.peer,
+            user = ?opened.user.name,
+            vhost = ?opened.vhost.name,
+            name = ?handshake.connection_name,
+            "connection opened"
+        );
+        self.session = Some(Session::new(
+            (self.id, Arc::clone(&self.outbox)),
+            Arc::clone(&self.broker),
+            opened,
+            Arc::clone(&self.settings),
+            handshake.capabilities,
+            self.tuned.frame_max,
+        ));
+    }
+}
