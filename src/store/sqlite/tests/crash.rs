@@ -1,3 +1,5 @@
+//! A start on files as they stood in the middle of work.
+
 use super::*;
 
 #[test]

@@ -1,3 +1,5 @@
+//! Random histories on both stores, compared step by step.
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 
