@@ -68,9 +68,18 @@ const NOT_IN_TESTS: &[&str] = &[
 ];
 /// Tests that must let time pass, each with its reason.
 const PAUSES: &[(&str, &str)] = &[
-    ("interop/orders/inventory/inventory.py", "a service waits between attempts to connect"),
-    ("interop/orders/processes.py", "between two looks at a condition with a deadline"),
-    ("interop/python/with_py_amqp/test_endurance.py", "the idle pause is the subject"),
+    (
+        "interop/orders/inventory/inventory.py",
+        "a service waits between attempts to connect",
+    ),
+    (
+        "interop/orders/processes.py",
+        "between two looks at a condition with a deadline",
+    ),
+    (
+        "interop/python/with_py_amqp/test_endurance.py",
+        "the idle pause is the subject",
+    ),
     ("interop/celery/test_loss.py", "the idle pause is the subject"),
 ];
 
