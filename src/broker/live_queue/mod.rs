@@ -313,6 +313,8 @@ impl LiveQueue {
         if std::mem::replace(&mut state.deleted, true) {
             return Ok((0, None));
         }
+        // Routes that other connections keep may hold this for a while: it should not hold messages.
+        state.queue.clear();
         for outlet in state.outlets.drain(..).flatten() {
             let notice = Notice::ConsumerCancelled {
                 channel: outlet.channel,

@@ -43,7 +43,16 @@ impl ChannelLimit {
 
     /// Gives back what settled deliveries took.
     pub fn release(&self, deliveries: u32) {
-        self.unacked.fetch_sub(deliveries, Ordering::Relaxed);
+        // A delivery made just before the limit was set was not counted, and is given back all the same.
+        let mut unacked = self.unacked.load(Ordering::Relaxed);
+        while let Err(changed) = self.unacked.compare_exchange_weak(
+            unacked,
+            unacked.saturating_sub(deliveries),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            unacked = changed;
+        }
     }
 
     /// Takes room for a delivery that no consumer asked for (`basic.get`).
@@ -235,7 +244,7 @@ impl Consumers {
 
     /// The consumer, unless it was removed.
     fn consumer(&mut self, slot: ConsumerSlot) -> Option<&mut Consumer> {
-        let place = &mut self.slots[slot.index as usize];
+        let place = self.slots.get_mut(slot.index as usize)?;
         if place.generation == slot.generation {
             place.consumer.as_mut()
         } else {
@@ -267,5 +276,39 @@ impl Consumers {
             Ok(level) => self.rotation[level].1.push_back(index),
             Err(level) => self.rotation.insert(level, (priority, VecDeque::from([index]))),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn giving_back_more_than_was_counted_leaves_room() {
+        let limit = ChannelLimit::new(1, 0);
+        limit.release(1);
+        assert!(limit.take(), "nothing is unacked");
+        assert!(!limit.take(), "one is unacked, and one is the limit");
+    }
+
+    #[test]
+    fn a_slot_used_again_is_another_consumer() {
+        let mut consumers = Consumers::default();
+        let first = consumers.add(ConsumerOptions::default());
+        assert!(consumers.remove(first));
+        let second = consumers.add(ConsumerOptions {
+            prefetch: 1,
+            ..ConsumerOptions::default()
+        });
+        assert_eq!(consumers.take_turn(), Some(second));
+        assert!(consumers.book(second, 1));
+        consumers.settled(first);
+        assert_eq!(
+            consumers.take_turn(),
+            None,
+            "what the first one settles is not the second one's"
+        );
+        consumers.settled(second);
+        assert_eq!(consumers.take_turn(), Some(second));
     }
 }

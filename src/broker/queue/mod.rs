@@ -293,6 +293,11 @@ impl Queue {
         count
     }
 
+    /// Forgets everything: the queue is deleted, and the caller tells the store.
+    pub fn clear(&mut self) {
+        *self = Self::new(self.options, Unread::default(), self.next, Position(0));
+    }
+
     /// Ready messages.
     pub fn ready_count(&self) -> u64 {
         self.ready.count()

@@ -187,8 +187,16 @@ impl Vhost {
         }
         let mut topology = self.topology.write();
         match destination {
-            Destination::Queue(queue) => drop(topology.queue(&queue.definition.name)?),
-            Destination::Exchange(name) => drop(topology.exchange(name)?),
+            Destination::Queue(queue) => {
+                // The name may have gone to another queue since the caller looked it up.
+                let name = &queue.definition.name;
+                if !Arc::ptr_eq(topology.queue(name)?, queue) {
+                    return Err(Refusal::NotFound(Entity::Queue(Arc::clone(name))));
+                }
+            }
+            Destination::Exchange(name) => {
+                topology.exchange(name)?;
+            }
         }
         let source_is_durable = topology.exchange(source)?.definition.durable;
         if !topology.bind(source, routing_key, arguments, destination.clone())? {
