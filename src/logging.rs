@@ -13,7 +13,10 @@ use tracing_subscriber::EnvFilter;
 pub fn start(log: &Log) -> Result<(), Box<dyn Error>> {
     let filter = EnvFilter::builder().parse(&log.level)?;
     let is_terminal = io::stdout().is_terminal();
+    // A reader that went away must not end the broker: by default a failed write is told on the standard error,
+    // and when that is gone too, by a panic.
     let lines = tracing_subscriber::fmt()
+        .log_internal_errors(false)
         .with_env_filter(filter)
         .with_ansi(is_terminal);
     let started = match log.format {

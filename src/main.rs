@@ -72,7 +72,7 @@ fn print(text: &str) -> Done {
 fn complain(error: &(dyn Error + 'static)) {
     if let Some(ConfigError { problems }) = error.downcast_ref() {
         for problem in problems {
-            eprintln!("leveret: {problem}");
+            say(&problem.to_string());
         }
         return;
     }
@@ -83,5 +83,10 @@ fn complain(error: &(dyn Error + 'static)) {
         line.push_str(&error.to_string());
         cause = error.source();
     }
-    eprintln!("leveret: {}", line.escape_debug());
+    say(&line.escape_debug().to_string());
+}
+
+/// Tells the operator, if anybody listens.
+fn say(line: &str) {
+    drop(writeln!(io::stderr(), "leveret: {line}"));
 }
