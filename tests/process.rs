@@ -1,7 +1,5 @@
 //! The broker as a process among others.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
