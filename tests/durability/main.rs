@@ -1,0 +1,13 @@
+//! What a broker still has after it was killed, stopped, or left with more than its memory holds.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod books;
+mod client;
+mod kill;
+mod load;
+mod methods;
+#[path = "../support/mod.rs"]
+mod support;
+mod topology;
+mod transaction;
