@@ -1,5 +1,7 @@
 """Remote control and events: fanout to the workers, replies back."""
 
+import time
+
 import celery.events
 
 DEADLINE_S = 30
@@ -26,13 +28,28 @@ def test_one_worker_can_be_asked_alone(world):
 
 
 def test_cancelled_consumer_leaves_tasks_until_it_is_added_again(world):
-    world.app.control.cancel_consumer(world.queue, reply=True, timeout=DEADLINE_S, limit=2)
-    active = control(world).active_queues()
-    assert all(world.queue not in [queue["name"] for queue in queues] for queues in active.values())
-    world.send("record", "parked")
-    assert world.ready() == 1
-    world.app.control.add_consumer(world.queue, reply=True, timeout=DEADLINE_S, limit=2)
+    try:
+        world.app.control.cancel_consumer(world.queue)
+        wait_for_consumers(world, 0)
+        world.send("record", "parked")
+        assert world.ready() == 1
+    finally:
+        world.app.control.add_consumer(world.queue)
+        wait_for_consumers(world, len(world.workers))
     world.journal.wait("record", ["parked"])
+
+
+def wait_for_consumers(world, count):
+    """Ask until `count` workers consume from the task queue. A worker answers a command before it obeys."""
+    deadline = time.monotonic() + DEADLINE_S
+    while consuming(world) != count:
+        assert time.monotonic() < deadline, f"there are not {count} workers on the queue in time"
+
+
+def consuming(world):
+    """How many workers say that they consume from the task queue."""
+    active = control(world).active_queues()
+    return sum(world.queue in [queue["name"] for queue in queues] for queues in active.values())
 
 
 def test_revoked_task_does_not_run(world):

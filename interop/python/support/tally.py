@@ -1,6 +1,7 @@
 """Runs pytest on a suite and ends with the line `N passed, N failed`, tests counted singly."""
 
 import sys
+import traceback
 
 import pytest
 
@@ -27,8 +28,12 @@ def main():
     tally = Tally()
     suite, *arguments = sys.argv[1:]
     options = [f"--rootdir={suite}", f"--config-file={suite}/pytest.ini", "-q"]
-    status = pytest.main([*options, *(arguments or [suite])], [tally])
-    if status != 0 and not tally.failed:
+    try:
+        status = pytest.main([*options, *arguments], [tally])
+    except Exception:
+        traceback.print_exc()
+        status = pytest.ExitCode.INTERNAL_ERROR
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         tally.failed.add("pytest itself")
     print(f"{len(tally.passed - tally.failed)} passed, {len(tally.failed)} failed")
     return 1 if tally.failed else 0
