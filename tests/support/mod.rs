@@ -41,7 +41,13 @@ impl TestServer {
         std::fs::write(&path, config).unwrap();
         let directory = temporary.path().join("data");
         let (child, address) = spawn(&directory, Some(&path), "127.0.0.1:0");
-        Self { child, address, directory, config: Some(path), _temporary: Some(temporary) }
+        Self {
+            child,
+            address,
+            directory,
+            config: Some(path),
+            _temporary: Some(temporary),
+        }
     }
 
     /// Where it listens.
@@ -79,7 +85,11 @@ impl TestServer {
 
     /// SIGTERM, and waits for a clean exit.
     pub fn stop(&mut self) {
-        let status = Command::new("kill").arg("-TERM").arg(self.child.id().to_string()).status().unwrap();
+        let status = Command::new("kill")
+            .arg("-TERM")
+            .arg(self.child.id().to_string())
+            .status()
+            .unwrap();
         assert!(status.success(), "cannot signal the broker");
         let status = eventually("the broker exits", || self.child.try_wait().unwrap());
         assert!(status.success(), "the broker ended with {status}");
@@ -119,8 +129,13 @@ fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> (Child, Socke
             }
         }
     });
-    let line = is_ready.recv_timeout(DEADLINE).expect("the broker says that it is ready");
-    let listeners = line.split("listeners=\"").nth(1).expect("the line names the listeners");
+    let line = is_ready
+        .recv_timeout(DEADLINE)
+        .expect("the broker says that it is ready");
+    let listeners = line
+        .split("listeners=\"")
+        .nth(1)
+        .expect("the line names the listeners");
     let address = listeners.split(['"', ' ']).next().unwrap().parse().unwrap();
     (child, address)
 }
