@@ -90,17 +90,18 @@ impl LiveQueue {
                 messages: std::mem::take(&mut effects.published),
             });
         }
-        if !effects.settled.is_empty() {
-            operations.push(Operation::Settle {
-                queue,
-                positions: std::mem::take(&mut effects.settled),
-            });
-        }
+        // Before the settled ones: what came back may have been handed out again, and be done with.
         for (position, delivery_count) in effects.returned.drain(..) {
             operations.push(Operation::Return {
                 queue,
                 position,
                 delivery_count,
+            });
+        }
+        if !effects.settled.is_empty() {
+            operations.push(Operation::Settle {
+                queue,
+                positions: std::mem::take(&mut effects.settled),
             });
         }
         if let Some(Unread {

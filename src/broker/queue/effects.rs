@@ -12,10 +12,10 @@ pub struct Effects {
     pub deliveries: Vec<Delivery>,
     /// Store these, positions ascending.
     pub published: Vec<(Position, Message)>,
+    /// These stored messages came back, with how often they were handed out. Some may also be in `settled`, which is later.
+    pub returned: Vec<(Position, u32)>,
     /// These stored messages are done with.
     pub settled: Vec<Position>,
-    /// These stored messages came back, with how often they were handed out.
-    pub returned: Vec<(Position, u32)>,
     /// The unread part of the queue is done with.
     pub purged: Option<Unread>,
     /// Note that messages below this place may have been handed out.
