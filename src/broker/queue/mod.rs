@@ -225,9 +225,7 @@ impl Queue {
                 });
             }
         }
-        if self.consumers.is_empty() && self.unacked.is_empty() {
-            self.close(effects);
-        }
+        self.close_at_rest(effects);
         true
     }
 
@@ -242,9 +240,7 @@ impl Queue {
             return;
         }
         effects.delete_queue = self.options.auto_delete;
-        if self.unacked.is_empty() {
-            self.close(effects);
-        }
+        self.close_at_rest(effects);
     }
 
     /// The consumer's socket took deliveries: there is room in its outbox again.
@@ -276,6 +272,9 @@ impl Queue {
         });
         self.ready.page_loaded(entries, next);
         effects.get_again = std::mem::take(&mut self.get_waits);
+        if !effects.get_again {
+            self.close_at_rest(effects);
+        }
         self.dispatch(effects);
     }
 
@@ -363,9 +362,12 @@ impl Queue {
         self.hand_out == HandOut::Open
     }
 
-    /// All that was handed out in this run is settled, or has come back with its count stored.
-    fn close(&mut self, effects: &mut Effects) {
-        if self.options.durable && self.hand_out == HandOut::Open {
+    /// Closes the hand-out when nobody consumes and all that was handed out in this run is settled, or has come back
+    /// with its count stored. While a page is on its way it stays open: its answer would be taken for that of the
+    /// next opening.
+    fn close_at_rest(&mut self, effects: &mut Effects) {
+        let is_at_rest = self.consumers.is_empty() && self.unacked.is_empty() && !self.ready.is_loading();
+        if is_at_rest && self.options.durable && self.hand_out == HandOut::Open {
             self.hand_out = HandOut::Closed;
             effects.mark_delivered = Some(self.seen_before);
         }

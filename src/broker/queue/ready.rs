@@ -148,6 +148,11 @@ impl Ready {
         })
     }
 
+    /// Whether a page is on its way.
+    pub fn is_loading(&self) -> bool {
+        self.loading != Loading::No
+    }
+
     /// Takes the page that [`Ready::load`] asked for; `next` is the first place that it did not look at.
     pub fn page_loaded(&mut self, entries: impl Iterator<Item = ReadyEntry>, next: Position) {
         let Loading::Asked { to } = std::mem::replace(&mut self.loading, Loading::No) else {
