@@ -44,6 +44,8 @@ enum HandOut {
 struct Unacked {
     message: Message,
     delivery_count: u32,
+    /// It was flagged when it was handed out.
+    redelivered: bool,
     stored: bool,
     /// `None` for `basic.get`.
     consumer: Option<ConsumerSlot>,
@@ -199,6 +201,7 @@ impl Queue {
         let Unacked {
             message,
             mut delivery_count,
+            mut redelivered,
             stored,
             ..
         } = unacked;
@@ -211,11 +214,11 @@ impl Queue {
             Settlement::Requeue | Settlement::Return => {
                 if settlement == Settlement::Requeue {
                     delivery_count = delivery_count.saturating_add(1);
+                    redelivered = true;
                     if stored {
                         effects.returned.push((position, delivery_count));
                     }
                 }
-                let redelivered = delivery_count > 0;
                 self.ready.put_back(ReadyEntry {
                     position,
                     message,
@@ -329,13 +332,14 @@ impl Queue {
             position,
             message,
             delivery_count,
+            redelivered,
             stored,
-            ..
         } = entry;
         if needs_ack {
             let kept = Unacked {
                 message: message.clone(),
                 delivery_count,
+                redelivered,
                 stored,
                 consumer,
             };
