@@ -383,3 +383,6 @@ impl Queue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
