@@ -237,6 +237,10 @@ impl Client {
                 Some(Event::Closed(close.reply_code))
             }
             AMQPFrame::Method(_, AMQPClass::Connection(connection::AMQPMethod::Close(close))) => {
+                self.send_on(
+                    0,
+                    AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {})),
+                );
                 Some(Event::Closed(close.reply_code))
             }
             AMQPFrame::Method(_, method) => Some(Event::Answer(method)),

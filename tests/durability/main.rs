@@ -2,11 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod backlog;
 mod books;
 mod client;
 mod kill;
 mod load;
 mod methods;
+mod restart;
 #[path = "../support/mod.rs"]
 mod support;
 mod topology;

@@ -66,6 +66,18 @@ impl Client {
         }
     }
 
+    /// Returns how many messages it removed.
+    pub fn purge(&mut self, name: &str) -> io::Result<u32> {
+        let purge = queue::Purge {
+            queue: name.into(),
+            nowait: false,
+        };
+        match self.call(AMQPClass::Queue(queue::AMQPMethod::Purge(purge)))? {
+            AMQPClass::Queue(queue::AMQPMethod::PurgeOk(ok)) => Ok(ok.message_count),
+            other => panic!("purge-ok was due, not {other:?}"),
+        }
+    }
+
     pub fn delete(&mut self, name: &str) -> io::Result<()> {
         let delete = queue::Delete {
             queue: name.into(),
