@@ -10,6 +10,8 @@ pub struct Heartbeat {
     next_send: Instant,
     next_check: Instant,
     has_sent: bool,
+    /// The next bytes that go out are a heartbeat, which does not put off the one after it.
+    is_own: bool,
     has_received: bool,
     misses: u8,
 }
@@ -32,6 +34,7 @@ impl Heartbeat {
             next_send: now + interval / 2,
             next_check: now + interval,
             has_sent: false,
+            is_own: false,
             has_received: false,
             misses: 0,
         })
@@ -44,7 +47,9 @@ impl Heartbeat {
 
     /// Bytes went out.
     pub fn sent(&mut self) {
-        self.has_sent = true;
+        if !std::mem::take(&mut self.is_own) {
+            self.has_sent = true;
+        }
     }
 
     /// When [`Heartbeat::due`] should be asked next.
@@ -57,6 +62,7 @@ impl Heartbeat {
         let mut due = Due::default();
         if now >= self.next_send {
             due.send = !std::mem::take(&mut self.has_sent);
+            self.is_own = due.send;
             self.next_send = now + self.interval / 2;
         }
         if now >= self.next_check {
@@ -85,8 +91,14 @@ mod tests {
         assert_eq!(heartbeat.next(), at(1000));
         assert!(heartbeat.due(at(1000), true).send);
         heartbeat.sent();
-        assert!(!heartbeat.due(at(2000), true).send);
-        assert!(heartbeat.due(at(3000), true).send);
+        assert!(
+            heartbeat.due(at(2000), true).send,
+            "a heartbeat does not put off the next one"
+        );
+        heartbeat.sent();
+        heartbeat.sent();
+        assert!(!heartbeat.due(at(3000), true).send);
+        assert!(heartbeat.due(at(4000), true).send);
     }
 
     #[test]
