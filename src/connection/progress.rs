@@ -30,6 +30,7 @@ impl Connection {
         self.take_commits();
         self.deliver(now);
         if self.end_wait() {
+            self.deliver(now);
             self.work_off_input(now);
         }
     }
@@ -223,7 +224,9 @@ impl Connection {
                 channel.deliver(session, &delivery, &mut self.output);
             }
         }
-        if session.mail.deliveries.is_empty() {
+        // A reply that waits for the disk goes first: queue.delete-ok before the basic.cancel that it causes.
+        let has_reply = matches!(session.wait, Some(Wait::Commit { .. }));
+        if session.mail.deliveries.is_empty() && !has_reply {
             for notice in std::mem::take(&mut session.mail.notices) {
                 self.notice(notice, now);
             }
