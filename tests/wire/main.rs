@@ -1,0 +1,33 @@
+//! The wire, byte by byte: what a listening broker answers to what RabbitMQ's clients, and worse peers, may send.
+//!
+//! Bytes are made by hand (`bytes`), so that the broker's own codec is not asked whether it is right.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod authentication;
+mod blocked;
+mod bytes;
+mod channel;
+mod client;
+mod closing;
+mod confirms;
+mod consume;
+mod exchanges;
+mod field_tables;
+mod frames;
+mod header;
+mod heartbeats;
+mod hostile;
+mod names;
+mod permissions;
+mod publish;
+mod queue_arguments;
+mod queues;
+mod routing;
+mod rows;
+mod settle;
+mod states;
+#[path = "../support/mod.rs"]
+mod support;
+mod tune;
+mod tx;
