@@ -107,16 +107,17 @@ impl LiveQueue {
         if let Some(Unread {
             from,
             to,
-            messages,
-            body_bytes,
+            persistent,
+            persistent_bytes,
+            ..
         }) = effects.purged.take()
         {
             operations.push(Operation::SettleRange {
                 queue,
                 from,
                 to,
-                messages,
-                body_bytes,
+                messages: persistent,
+                body_bytes: persistent_bytes,
             });
         }
         if let Some(before) = effects.mark_delivered.take() {

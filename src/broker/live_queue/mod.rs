@@ -130,7 +130,8 @@ impl LiveQueue {
             from: *first,
             to: *next,
             messages: *messages,
-            body_bytes: *body_bytes,
+            persistent: *messages,
+            persistent_bytes: *body_bytes,
         };
         let seen_before = found.delivered_before.min(*next);
         Self::with(

@@ -50,8 +50,21 @@ pub struct Unread {
     pub to: Position,
     /// How many there are.
     pub messages: u64,
-    /// Sum of their body bytes.
-    pub body_bytes: u64,
+    /// How many of them are persistent. The store counts only those.
+    pub persistent: u64,
+    /// Sum of the persistent ones' body bytes.
+    pub persistent_bytes: u64,
+}
+
+impl Unread {
+    /// No messages, up to this place.
+    pub fn empty(to: Position) -> Self {
+        Self {
+            from: to,
+            to,
+            ..Self::default()
+        }
+    }
 }
 
 /// A wish to read.

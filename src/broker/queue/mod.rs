@@ -93,6 +93,8 @@ pub struct Queue {
     consumers: Consumers,
     next: Position,
     hand_out: HandOut,
+    /// A consumer was there since the hand-out was opened.
+    was_consumed: bool,
     /// Messages below this place were, or may have been, handed out before the broker started.
     seen_before: Position,
     /// A `basic.get` waits for a page or for the hand-out to open.
@@ -114,6 +116,7 @@ impl Queue {
             } else {
                 HandOut::Open
             },
+            was_consumed: false,
             seen_before,
             get_waits: false,
         }
@@ -228,12 +231,15 @@ impl Queue {
                 });
             }
         }
-        self.close_at_rest(effects);
+        if self.was_consumed {
+            self.close_at_rest(effects);
+        }
         true
     }
 
     /// Adds a consumer and gives it what is ready. The caller has checked [`Queue::has_exclusive_consumer`].
     pub fn add_consumer(&mut self, options: ConsumerOptions) -> ConsumerSlot {
+        self.was_consumed = true;
         self.consumers.add(options)
     }
 
@@ -275,7 +281,7 @@ impl Queue {
         });
         self.ready.page_loaded(entries, next);
         effects.get_again = std::mem::take(&mut self.get_waits);
-        if !effects.get_again {
+        if self.was_consumed && !effects.get_again {
             self.close_at_rest(effects);
         }
         self.dispatch(effects);
@@ -369,10 +375,13 @@ impl Queue {
     /// Closes the hand-out when nobody consumes and all that was handed out in this run is settled, or has come back
     /// with its count stored. While a page is on its way it stays open: its answer would be taken for that of the
     /// next opening.
-    fn close_at_rest(&mut self, effects: &mut Effects) {
+    ///
+    /// Between one `basic.get` and the next it is not called, or each would wait for the disk.
+    pub fn close_at_rest(&mut self, effects: &mut Effects) {
         let is_at_rest = self.consumers.is_empty() && self.unacked.is_empty() && !self.ready.is_loading();
         if is_at_rest && self.options.durable && self.hand_out == HandOut::Open {
             self.hand_out = HandOut::Closed;
+            self.was_consumed = false;
             effects.mark_delivered = Some(self.seen_before);
         }
     }

@@ -93,7 +93,10 @@ impl Ready {
         }
         self.unread.to = Position(position.0 + 1);
         self.unread.messages += 1;
-        self.unread.body_bytes += message.body().len() as u64;
+        if message.is_persistent() {
+            self.unread.persistent += 1;
+            self.unread.persistent_bytes += message.body().len() as u64;
+        }
     }
 
     /// Puts a message back to its place.
@@ -162,10 +165,11 @@ impl Ready {
         for entry in entries {
             self.bytes += entry.message.memory_bytes();
             self.unread.messages = self.unread.messages.saturating_sub(1);
-            self.unread.body_bytes = self
-                .unread
-                .body_bytes
-                .saturating_sub(entry.message.body().len() as u64);
+            if entry.message.is_persistent() {
+                let body = entry.message.body().len() as u64;
+                self.unread.persistent = self.unread.persistent.saturating_sub(1);
+                self.unread.persistent_bytes = self.unread.persistent_bytes.saturating_sub(body);
+            }
             self.entries.push_back(entry);
         }
         debug_assert!(
@@ -177,8 +181,7 @@ impl Ready {
         self.unread.from = next;
         if next >= to && self.unread.to == to {
             // All was read: what the summary counted beyond it (stale transient messages) does not exist.
-            self.unread.messages = 0;
-            self.unread.body_bytes = 0;
+            self.unread = Unread::empty(to);
         }
     }
 
@@ -189,12 +192,7 @@ impl Ready {
         }
         self.bytes = 0;
         let unread = self.unread;
-        self.unread = Unread {
-            from: unread.to,
-            to: unread.to,
-            messages: 0,
-            body_bytes: 0,
-        };
+        self.unread = Unread::empty(unread.to);
         (std::mem::take(&mut self.entries), unread)
     }
 }

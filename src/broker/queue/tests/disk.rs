@@ -178,7 +178,8 @@ impl Disk {
             from: self.written.keys().next().copied().unwrap_or(self.next),
             to: self.next,
             messages: self.written.len() as u64,
-            body_bytes: self
+            persistent: self.written.len() as u64,
+            persistent_bytes: self
                 .written
                 .values()
                 .map(|stored| stored.message.body().len() as u64)
