@@ -108,6 +108,9 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
     if let Some(failure) = failure {
         return Err(ServerError::Store(failure));
     }
+    for queue in broker.vhosts().flat_map(|vhost| vhost.queues()) {
+        queue.close_at_rest();
+    }
     stores.durable.close().map_err(ServerError::Store)?;
     stores.spill.close().map_err(ServerError::Store)?;
     info!("stopped");

@@ -29,7 +29,7 @@ pub struct OutboxDelivery {
 
 /// A channel's own number for where it gets messages from; never used twice on a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SourceId(pub u32);
+pub struct SourceId(pub u64);
 
 /// Something a connection has to know that is not a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]

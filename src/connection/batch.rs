@@ -3,6 +3,7 @@
 //! At a flush publishes go before settlements: a worker that publishes its result and then acks its job must not
 //! lose both to a crash in between.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -96,13 +97,23 @@ impl Batch {
 
     /// Whether nothing is gathered.
     pub fn is_empty(&self) -> bool {
-        self.publishes.is_empty() && self.settlements.is_empty() && self.resumes.is_empty()
+        self.publishes.is_empty()
+            && self.resumes.is_empty()
+            && self.settlements.iter().all(|group| group.settlements.is_empty())
     }
 
     /// Hands everything to the queues. Returns the last store sequence of a durable queue that took part.
     pub fn flush(&mut self) -> Option<Sequence> {
         let mut sequence = self.flush_publishes();
         for Settlements { queue, settlements } in &mut self.settlements {
+            if settlements.is_empty() {
+                continue;
+            }
+            // From the back, each message that returns becomes the first of its queue, which costs nothing.
+            let is_return = |settlement| matches!(settlement, Settlement::Requeue | Settlement::Return);
+            if settlements.iter().any(|(_, settlement)| is_return(*settlement)) {
+                settlements.sort_unstable_by_key(|(position, _)| Reverse(*position));
+            }
             let outcome = queue.settle(settlements.drain(..));
             sequence = sequence.max(outcome.sequence.filter(|_| queue.definition.durable));
         }

@@ -1,9 +1,10 @@
 //! Ends: channels that fail, connections that are closed by either side, and peers that just vanish.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use amq_protocol::protocol::{AMQPClass, channel as channel_class, connection};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::amqp::frame::{Frame, FrameKind};
 use crate::amqp::method::{self, Method};
@@ -111,10 +112,21 @@ impl Connection {
             return;
         };
         session.flush();
-        for channel in self.channels.values_mut() {
-            channel.release(&mut session);
+        let mut channels = std::mem::take(&mut self.channels);
+        let emptied: Vec<_> = channels
+            .iter_mut()
+            .map(|(number, channel)| (*number, channel.cancel_all(&mut session)))
+            .collect();
+        // Once for all channels: each would look through the mail of all the others.
+        for delivery in session.take_deliveries(|_| true) {
+            if let Some(channel) = channels.get_mut(&delivery.channel) {
+                channel.return_undelivered(&mut session, &delivery);
+            }
         }
-        self.channels.clear();
+        for (number, emptied) in emptied {
+            let channel = channels.get_mut(&number).expect("it was there a moment ago");
+            channel.give_back(&mut session, emptied);
+        }
         self.unconfirmed.clear();
         for queue in session.exclusive_queues.drain(..) {
             session
@@ -151,7 +163,11 @@ impl Connection {
 impl Drop for Connection {
     /// A task that panics or is dropped must not leave consumers behind.
     fn drop(&mut self) {
-        self.release();
+        // Unwinding may have left it half-changed; a second panic would end the whole broker.
+        let released = catch_unwind(AssertUnwindSafe(|| self.release()));
         self.broker.disconnect(self.id);
+        if released.is_err() {
+            error!(peer = %self.peer, "a connection could not be released whole");
+        }
     }
 }

@@ -85,6 +85,8 @@ pub struct Connection {
     handshake_end: Instant,
     /// Channels with confirms that wait for the store.
     unconfirmed: Vec<u16>,
+    /// Frames are left in `input` because the peer does not take its output.
+    is_throttled: bool,
     /// `connection.blocked` was sent, or would have been.
     is_blocked: bool,
 }
@@ -110,6 +112,7 @@ impl Connection {
             heartbeat: None,
             handshake_end,
             unconfirmed: Vec::new(),
+            is_throttled: false,
             is_blocked: false,
         }
     }
@@ -153,7 +156,12 @@ impl Connection {
             self.protocol_header(header, now);
             used = header.len();
         }
+        self.is_throttled = false;
         while !self.is_waiting() {
+            if self.unsent() >= OUTPUT_MAX {
+                self.is_throttled = true;
+                break;
+            }
             if matches!(self.state, State::Lingering(_) | State::Closed) {
                 return bytes.len();
             }

@@ -28,9 +28,10 @@ impl Connection {
             self.socket_took_all();
         }
         self.take_commits();
+        // A reply that waited goes before what happened meanwhile: delete-ok before the cancel of its consumers.
+        let goes_on = self.end_wait();
         self.deliver(now);
-        if self.end_wait() {
-            self.deliver(now);
+        if goes_on || self.has_input_to_work_off() {
             self.work_off_input(now);
         }
     }
@@ -120,7 +121,7 @@ impl Connection {
             return self.outbox.poll(waker);
         };
         let has_room = self.unsent() < OUTPUT_MARK;
-        if has_room && (!session.mail.deliveries.is_empty() || session.outbox.poll(waker)) {
+        if has_room && (!session.mail.is_empty() || session.outbox.poll(waker)) {
             return true;
         }
         let durable = &session.broker.stores.durable;
@@ -137,11 +138,12 @@ impl Connection {
             Some(Wait::Get { is_due, .. }) => *is_due,
             Some(Wait::Pressure) => {
                 let stores = [durable, &session.broker.stores.spill];
-                !session.is_under_pressure()
-                    || stores.iter().any(|store| {
-                        let next = Sequence(store.committed().0 + 1);
-                        store.pending_bytes() > 0 && !store.wake_when_committed(next, waker)
-                    })
+                let has_moved = stores.iter().any(|store| {
+                    let next = Sequence(store.committed().0 + 1);
+                    store.pending_bytes() > 0 && !store.wake_when_committed(next, waker)
+                });
+                // The last group may have been written between the two looks.
+                has_moved || !session.is_under_pressure()
             }
             Some(Wait::Alarm) | None => false,
         }
@@ -153,7 +155,12 @@ impl Connection {
             .is_some_and(|session| session.wait.is_some())
     }
 
-    fn unsent(&self) -> usize {
+    /// Whether frames were left because too much output waited, and now there is room.
+    fn has_input_to_work_off(&self) -> bool {
+        self.is_throttled && !self.is_waiting() && self.unsent() < OUTPUT_MAX
+    }
+
+    pub(super) fn unsent(&self) -> usize {
         self.output.len() - self.written
     }
 

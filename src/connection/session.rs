@@ -77,7 +77,7 @@ pub struct Session {
     pub exclusive_queues: Vec<Arc<LiveQueue>>,
     /// Why no further frame is worked off.
     pub wait: Option<Wait>,
-    next_source: u32,
+    next_source: u64,
 }
 
 impl Session {
@@ -234,13 +234,15 @@ impl Session {
     }
 
     /// Deletes an auto-delete queue that lost its last consumer, unless it has a new one.
-    pub fn delete_unused(&self, queue: &Arc<LiveQueue>) {
+    pub fn delete_unused(&mut self, queue: &Arc<LiveQueue>) {
         let conditions = DeleteConditions {
             if_unused: true,
             if_empty: false,
         };
         // A refusal means that somebody consumes again: then it stays.
-        drop(self.vhost.remove_queue(queue, conditions));
+        if self.vhost.remove_queue(queue, conditions).is_ok() {
+            self.exclusive_queues.retain(|other| !Arc::ptr_eq(other, queue));
+        }
     }
 }
 

@@ -18,6 +18,9 @@ use crate::connection::Connection;
 /// One read takes at most this much, bytes: a turn's worth, after which others have theirs.
 const READ_MAX: usize = 128 << 10;
 
+/// Rounds of reading and writing before the other connections of the worker have their turn.
+const ROUNDS_MAX: usize = 16;
+
 /// How long a finished connection may take to write what it still has to say.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -50,7 +53,7 @@ struct Driver<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
+        for _ in 0..ROUNDS_MAX {
             let now = Instant::now();
             self.connection.advance(now.into_std());
             if self.write(context).is_err() {
@@ -76,6 +79,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return Poll::Pending;
             }
         }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream.

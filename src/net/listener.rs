@@ -81,6 +81,7 @@ impl Listener {
                 _ = stop.wait_for(|stop| *stop) => break,
             };
             match accepted {
+                Ok(_) if *stop.borrow() => break,
                 Ok((stream, peer)) => {
                     let is_full = connections_max > 0 && connections.len() >= connections_max as usize;
                     if is_full {

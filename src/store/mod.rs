@@ -80,8 +80,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// The highest number whose operations are all on disk.
     fn committed(&self) -> Sequence;
 
-    /// Wakes `waker` once, after `committed()` has reached `sequence`, or when the store has failed. Returns false,
-    /// and keeps nothing, when that is so already.
+    /// Wakes `waker` once, after `committed()` has reached `sequence`, or when the store fails. Returns false, and
+    /// keeps nothing, when the number is reached already. After a failure it never will be: then it returns true,
+    /// and there is nothing to do but wait for the end.
     fn wake_when_committed(&self, sequence: Sequence, waker: &Waker) -> bool;
 
     /// Bytes of messages appended and not yet on disk: publishers wait when this passes their mark.

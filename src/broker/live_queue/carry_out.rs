@@ -14,7 +14,7 @@ use crate::store::{Operation, Page, PageRequest, PageSink};
 use super::{LiveQueue, Outcome, State};
 
 /// To be called when no lock is held. Most batches wake one consumer or none.
-type Wakers = SmallVec<[Waker; 4]>;
+pub(super) type Wakers = SmallVec<[Waker; 4]>;
 
 impl LiveQueue {
     pub(super) fn change<R>(
@@ -28,9 +28,7 @@ impl LiveQueue {
             let (outcome, wakers) = self.carry_out(state);
             (result, outcome, wakers)
         };
-        for waker in wakers {
-            waker.wake();
-        }
+        wake(wakers);
         (result, outcome)
     }
 
@@ -40,6 +38,7 @@ impl LiveQueue {
         let effects = &mut state.effects;
         if state.deleted {
             *effects = Effects::default();
+            state.queue.clear();
             return (Outcome::default(), wakers);
         }
         self.collect_operations(effects, &mut state.operations, &mut state.spilled);
@@ -133,6 +132,13 @@ impl LiveQueue {
                 sink: Arc::clone(self) as Arc<dyn PageSink>,
             }));
         }
+    }
+}
+
+/// Wakes connections. Not under a lock: they may be on another thread and want it at once.
+pub(super) fn wake(wakers: Wakers) {
+    for waker in wakers {
+        waker.wake();
     }
 }
 

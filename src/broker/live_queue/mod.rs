@@ -248,10 +248,22 @@ impl LiveQueue {
 
     /// Removes a consumer. Deliveries that lie in its outbox stay there.
     pub fn cancel(self: &Arc<Self>, slot: ConsumerSlot) -> Outcome {
-        self.change(|queue, effects| {
-            queue.remove_consumer(slot, effects);
-        })
-        .1
+        let (outcome, wakers) = {
+            let mut state = self.state.lock();
+            let state = &mut *state;
+            state.queue.remove_consumer(slot, &mut state.effects);
+            if let Some(outlet) = state.outlets.get_mut(slot.index as usize) {
+                *outlet = None;
+            }
+            self.carry_out(state)
+        };
+        carry_out::wake(wakers);
+        outcome
+    }
+
+    /// The broker stops: the store is told exactly what was handed out, if nothing is unacked.
+    pub fn close_at_rest(self: &Arc<Self>) {
+        self.change(Queue::close_at_rest);
     }
 
     /// Gives out what is ready.

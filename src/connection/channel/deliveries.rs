@@ -78,16 +78,13 @@ impl Channel {
         !self.touched.is_empty()
     }
 
-    /// Gives back the channel's deliveries that were never encoded: nobody saw them.
-    pub(super) fn return_undelivered(&mut self, session: &mut Session) {
-        let number = self.number;
-        for delivery in session.take_deliveries(|delivery| delivery.channel == number) {
-            let source = self.sources.get(&delivery.source);
-            if let Some(source) = source.filter(|source| !source.no_ack) {
-                session
-                    .batch
-                    .settle(&source.queue, delivery.position, Settlement::Return);
-            }
+    /// Gives back a delivery that was never encoded: nobody saw it.
+    pub fn return_undelivered(&mut self, session: &mut Session, delivery: &OutboxDelivery) {
+        let source = self.sources.get(&delivery.source);
+        if let Some(source) = source.filter(|source| !source.no_ack) {
+            session
+                .batch
+                .settle(&source.queue, delivery.position, Settlement::Return);
         }
     }
 

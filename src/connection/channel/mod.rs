@@ -255,8 +255,18 @@ impl Channel {
         self.is_closing = true;
     }
 
-    /// Cancels all consumers and gives back all unacked messages. Nothing of the channel is left in the broker.
+    /// Ends everything that the channel has in the broker.
     pub fn release(&mut self, session: &mut Session) {
+        let emptied = self.cancel_all(session);
+        let number = self.number;
+        for delivery in session.take_deliveries(|delivery| delivery.channel == number) {
+            self.return_undelivered(session, &delivery);
+        }
+        self.give_back(session, emptied);
+    }
+
+    /// First step of a release: no consumer gets anything more. Returns the auto-delete queues that lost their last.
+    pub fn cancel_all(&mut self, session: &mut Session) -> Vec<Arc<LiveQueue>> {
         session.flush();
         self.incoming = None;
         self.rollback();
@@ -269,7 +279,11 @@ impl Channel {
                 emptied.push(Arc::clone(&source.queue));
             }
         }
-        self.return_undelivered(session);
+        emptied
+    }
+
+    /// Last step, after the undelivered messages were returned: gives back what is unacked and forgets the rest.
+    pub fn give_back(&mut self, session: &mut Session, emptied: Vec<Arc<LiveQueue>>) {
         while let Some((_, Unacked { source, position })) = self.unacked.pop_front() {
             let source = self
                 .sources

@@ -186,10 +186,12 @@ impl Pending {
 
     pub(super) fn wake_when_committed(&self, sequence: Sequence, waker: &Waker) -> bool {
         let mut wakers = self.wakers.lock();
-        if wakers.stopped || self.committed() >= sequence {
+        if self.committed() >= sequence {
             return false;
         }
-        wakers.waiting.push((sequence, waker.clone()));
+        if !wakers.stopped {
+            wakers.waiting.push((sequence, waker.clone()));
+        }
         true
     }
 
