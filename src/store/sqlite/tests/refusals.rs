@@ -116,9 +116,7 @@ fn a_full_disk_loses_nothing_that_was_committed() {
         while store.core.pending.failure().is_none() {
             let sequence = store.append(&mut vec![publish(1, next..next + 100)]);
             next += 100;
-            eventually(|| {
-                store.committed() >= sequence || store.core.pending.failure().is_some()
-            });
+            eventually(|| store.committed() >= sequence || store.core.pending.failure().is_some());
             if store.committed() >= sequence {
                 committed = next;
             }
@@ -142,7 +140,10 @@ fn after_the_end_appends_are_harmless() {
     let (store, _) = open(directory.path());
     store.close().expect("a clean end");
     let sequence = store.append(&mut vec![publish(1, 0..10)]);
-    assert!(store.wake_when_committed(sequence, Waker::noop()), "it never comes");
+    assert!(
+        store.wake_when_committed(sequence, Waker::noop()),
+        "it never comes"
+    );
     store.close().expect("nothing more to do");
     open(directory.path());
 }
