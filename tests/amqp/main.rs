@@ -1,0 +1,26 @@
+//! The broker as lapin's users see it: one file per feature, each test on a broker of its own.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod alternate_exchange;
+mod auto_delete;
+mod bodies;
+mod cancel;
+mod confirms;
+mod consume;
+mod errors;
+mod exchange_to_exchange;
+mod exchanges;
+mod exclusive;
+mod fairness;
+mod get;
+mod heartbeat;
+mod mandatory;
+mod properties;
+mod qos;
+mod queues;
+mod settle;
+#[path = "../support/mod.rs"]
+mod support;
+mod transactions;
+mod world;
