@@ -8,13 +8,14 @@ pub mod outbox;
 pub mod permission;
 pub mod queue;
 pub mod queue_arguments;
+mod queue_ids;
 pub mod refusal;
 pub mod sparse_deque;
 pub mod user;
 pub mod vhost;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,15 +24,18 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 
-use crate::store::{QueueId, Recovered};
+use crate::store::Recovered;
 
 use alarms::{Alarm, Alarms};
 use outbox::{Notice, Outbox};
 use permission::Permissions;
 use queue::ready::Window;
+use queue_ids::QueueIds;
 use refusal::Refusal;
 use user::Users;
 use vhost::{Stores, Vhost};
+
+pub use queue_ids::LiveQueueId;
 
 /// A connection's number, never used twice while the broker runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -68,7 +72,6 @@ pub struct Broker {
     vhosts: FxHashMap<Arc<str>, Arc<Vhost>>,
     connections: Mutex<FxHashMap<ConnectionId, Arc<Outbox>>>,
     next_connection: AtomicU64,
-    next_queue: AtomicU32,
     random: Mutex<StdRng>,
 }
 
@@ -99,10 +102,18 @@ impl Broker {
     /// # Errors
     /// When the store holds something that the configuration has no place for.
     pub fn new(parts: Parts, recovered: &Recovered) -> Result<Self, RecoverError> {
+        let ids = Arc::new(QueueIds::new(recovered.next_queue));
         let vhosts: FxHashMap<Arc<str>, Arc<Vhost>> = parts
             .vhosts
             .iter()
-            .map(|name| Arc::new(Vhost::new(name, parts.stores.clone(), parts.window)))
+            .map(|name| {
+                Arc::new(Vhost::new(
+                    name,
+                    parts.stores.clone(),
+                    Arc::clone(&ids),
+                    parts.window,
+                ))
+            })
             .map(|vhost| (Arc::clone(&vhost.name), vhost))
             .collect();
         let broker = Self {
@@ -113,7 +124,6 @@ impl Broker {
             vhosts,
             connections: Mutex::default(),
             next_connection: AtomicU64::new(1),
-            next_queue: AtomicU32::new(recovered.next_queue),
             random: Mutex::new(StdRng::from_seed(parts.seed)),
         };
         broker.recover(recovered)?;
@@ -193,11 +203,6 @@ impl Broker {
         };
         self.notify_all(&Notice::Alarms(standing));
         true
-    }
-
-    /// A number for a new queue.
-    pub fn next_queue_id(&self) -> QueueId {
-        QueueId(self.next_queue.fetch_add(1, Ordering::Relaxed))
     }
 
     /// A name that nobody else has: the prefix and 22 characters of 16 random bytes, as RabbitMQ makes them.

@@ -84,6 +84,8 @@ pub enum Refusal {
     },
     /// The exchange's type does not accept the binding.
     Binding(String),
+    /// The store has no number left for another durable queue.
+    NoMoreQueues,
 }
 
 /// In what a redeclaration differs.
@@ -250,6 +252,7 @@ impl Refusal {
                     queue(name)
                 )
             }
+            Self::NoMoreQueues => "the store's numbers for durable queues are used up".to_owned(),
             Self::Binding(text) => text.clone(),
         }
     }

@@ -8,11 +8,12 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
+use crate::broker::LiveQueueId;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::ConsumerSlot;
 use crate::message::Message;
-use crate::store::{Position, QueueId, Sequence};
+use crate::store::{Position, Sequence};
 
 use super::routes::{RouteId, Routes};
 
@@ -201,7 +202,7 @@ impl Batch {
 /// Publishes by queue.
 #[derive(Debug, Default)]
 struct Groups {
-    by_queue: FxHashMap<QueueId, usize>,
+    by_queue: FxHashMap<LiveQueueId, usize>,
     groups: Vec<(Arc<LiveQueue>, Vec<usize>)>,
 }
 

@@ -80,6 +80,7 @@ fn code(refusal: &Refusal) -> ReplyCode {
         | Refusal::InvalidArgument { .. }
         | Refusal::ForeignArgument { .. }
         | Refusal::ArgumentType { .. }
+        | Refusal::NoMoreQueues
         | Refusal::Binding(_) => ReplyCode::PreconditionFailed,
     }
 }

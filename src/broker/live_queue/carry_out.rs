@@ -9,7 +9,7 @@ use smallvec::SmallVec;
 use crate::broker::outbox::{Notice, OutboxDelivery};
 use crate::broker::queue::Queue;
 use crate::broker::queue::effects::{Delivery, Effects, Unread};
-use crate::store::{Operation, Page, PageRequest, PageSink};
+use crate::store::{Operation, Page, PageRequest, PageSink, QueueId};
 
 use super::{LiveQueue, Outcome, State};
 
@@ -41,7 +41,7 @@ impl LiveQueue {
             state.queue.clear();
             return (Outcome::default(), wakers);
         }
-        self.collect_operations(effects, &mut state.operations, &mut state.spilled);
+        self.collect_operations(effects, &mut state.operations, &mut state.stored);
         let sequence = (!state.operations.is_empty()).then(|| self.store.append(&mut state.operations));
         let mut deliveries = effects.deliveries.drain(..).peekable();
         while let Some(Delivery { consumer, .. }) = deliveries.peek() {
@@ -77,13 +77,17 @@ impl LiveQueue {
         self: &Arc<Self>,
         effects: &mut Effects,
         operations: &mut Vec<Operation>,
-        spilled: &mut bool,
+        stored: &mut Option<QueueId>,
     ) {
-        let queue = self.id;
+        if stored.is_none() && !effects.published.is_empty() {
+            let id = self.ids.spilled();
+            operations.push(self.declaration(id));
+            *stored = Some(id);
+        }
+        let Some(queue) = *stored else {
+            return;
+        };
         if !effects.published.is_empty() {
-            if !std::mem::replace(spilled, true) {
-                operations.push(Operation::DeclareQueue(self.row()));
-            }
             operations.push(Operation::Publish {
                 queue,
                 messages: std::mem::take(&mut effects.published),

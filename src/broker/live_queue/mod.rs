@@ -18,6 +18,7 @@ use super::queue::consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot};
 use super::queue::effects::{Effects, Unread};
 use super::queue::ready::Window;
 use super::queue::{Got, Queue, QueueOptions, Settlement};
+use super::queue_ids::{LiveQueueId, QueueIds};
 
 /// A queue's definition: what it was declared with.
 #[derive(Clone, Debug)]
@@ -62,8 +63,8 @@ struct State {
     get_waits: Vec<Arc<Outbox>>,
     /// Gone from its vhost: what still arrives is dropped.
     deleted: bool,
-    /// The spill store knows this queue (queues that are not durable only).
-    spilled: bool,
+    /// Its number in the store; one that is not durable has none before it spills.
+    stored: Option<QueueId>,
     effects: Effects,
     operations: Vec<Operation>,
 }
@@ -71,13 +72,14 @@ struct State {
 /// A queue that is declared and in use.
 #[derive(Debug)]
 pub struct LiveQueue {
-    /// Its number in the store.
-    pub id: QueueId,
+    /// Names it while the broker runs.
+    pub id: LiveQueueId,
     /// The vhost it is in.
     pub vhost: Arc<str>,
     /// What it was declared with.
     pub definition: QueueDefinition,
     store: Arc<dyn Store>,
+    ids: Arc<QueueIds>,
     state: Mutex<State>,
 }
 
@@ -91,33 +93,39 @@ pub enum ConsumeRefused {
 }
 
 impl LiveQueue {
-    /// A new, empty queue. The caller appends [`LiveQueue::row`] to the store if it is durable.
+    /// A new, empty queue. `stored` is its number in the store if it is durable; then the caller appends
+    /// [`LiveQueue::declaration`].
     pub fn new(
-        id: QueueId,
-        vhost: Arc<str>,
+        ids: &Arc<QueueIds>,
+        stored: Option<QueueId>,
+        vhost: &Arc<str>,
         definition: QueueDefinition,
-        store: Arc<dyn Store>,
+        store: &Arc<dyn Store>,
         window: Window,
     ) -> Arc<Self> {
-        Self::with(
-            id,
-            vhost,
-            definition,
-            store,
+        let options = QueueOptions {
+            durable: definition.durable,
+            auto_delete: definition.auto_delete,
             window,
-            (Unread::default(), Position(0), Position(0)),
-        )
+        };
+        let queue = Queue::new(options, Unread::default(), Position(0), Position(0));
+        Self::with(ids, stored, vhost, definition, store, queue)
     }
 
     /// A durable queue that a start found in the store.
-    pub fn recovered(found: &RecoveredQueue, store: Arc<dyn Store>, window: Window) -> Arc<Self> {
+    pub fn recovered(
+        ids: &Arc<QueueIds>,
+        found: &RecoveredQueue,
+        store: &Arc<dyn Store>,
+        window: Window,
+    ) -> Arc<Self> {
         let RecoveredQueue {
             row,
             messages,
             body_bytes,
             first,
             next,
-            ..
+            delivered_before,
         } = found;
         let definition = QueueDefinition {
             name: Arc::clone(&row.name),
@@ -133,58 +141,52 @@ impl LiveQueue {
             persistent: *messages,
             persistent_bytes: *body_bytes,
         };
-        let seen_before = found.delivered_before.min(*next);
-        Self::with(
-            row.id,
-            Arc::clone(&row.vhost),
-            definition,
-            store,
+        let options = QueueOptions {
+            durable: true,
+            auto_delete: row.auto_delete,
             window,
-            (unread, *next, seen_before),
-        )
+        };
+        let queue = Queue::new(options, unread, *next, (*delivered_before).min(*next));
+        Self::with(ids, Some(row.id), &row.vhost, definition, store, queue)
     }
 
     fn with(
-        id: QueueId,
-        vhost: Arc<str>,
+        ids: &Arc<QueueIds>,
+        stored: Option<QueueId>,
+        vhost: &Arc<str>,
         definition: QueueDefinition,
-        store: Arc<dyn Store>,
-        window: Window,
-        (unread, next, seen_before): (Unread, Position, Position),
+        store: &Arc<dyn Store>,
+        queue: Queue,
     ) -> Arc<Self> {
-        let options = QueueOptions {
-            durable: definition.durable,
-            auto_delete: definition.auto_delete,
-            window,
-        };
         let state = State {
-            queue: Queue::new(options, unread, next, seen_before),
+            queue,
             outlets: Vec::new(),
             get_waits: Vec::new(),
             deleted: false,
-            spilled: definition.durable,
+            stored,
             effects: Effects::default(),
             operations: Vec::new(),
         };
         Arc::new(Self {
-            id,
-            vhost,
+            id: ids.live(),
+            vhost: Arc::clone(vhost),
             definition,
-            store,
+            store: Arc::clone(store),
+            ids: Arc::clone(ids),
             state: Mutex::new(state),
         })
     }
 
-    /// Its definition as the store keeps it.
-    pub fn row(&self) -> QueueRow {
-        QueueRow {
-            id: self.id,
+    /// What tells the store of this queue under the given number.
+    pub fn declaration(&self, id: QueueId) -> Operation {
+        Operation::DeclareQueue(QueueRow {
+            id,
             vhost: Arc::clone(&self.vhost),
             name: Arc::clone(&self.definition.name),
             durable: self.definition.durable,
             auto_delete: self.definition.auto_delete,
             arguments: self.definition.arguments.clone(),
-        }
+        })
     }
 
     /// Adds messages and gives them out. Dropped when the queue is gone.
@@ -338,9 +340,8 @@ impl LiveQueue {
         for outbox in state.get_waits.drain(..) {
             outbox.notify(Notice::GetAgain);
         }
-        let sequence = state
-            .spilled
-            .then(|| self.store.append(&mut vec![Operation::DeleteQueue(self.id)]));
+        let deletion = state.stored.map(Operation::DeleteQueue);
+        let sequence = deletion.map(|operation| self.store.append(&mut vec![operation]));
         Ok((ready, sequence))
     }
 

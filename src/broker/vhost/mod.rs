@@ -21,6 +21,7 @@ use crate::store::{BindingRow, DestinationKind, ExchangeRow, Operation, Recovere
 use super::exchange::{Bindings, ExchangeKind};
 use super::live_queue::LiveQueue;
 use super::queue::ready::Window;
+use super::queue_ids::QueueIds;
 use super::refusal::{Entity, Refusal};
 
 pub use exchanges::ExchangeDeclaration;
@@ -116,12 +117,13 @@ pub struct Vhost {
     topology: RwLock<Topology>,
     version: AtomicU64,
     stores: Stores,
+    ids: Arc<QueueIds>,
     window: Window,
 }
 
 impl Vhost {
     /// A vhost with the predeclared exchanges.
-    pub fn new(name: &str, stores: Stores, window: Window) -> Self {
+    pub fn new(name: &str, stores: Stores, ids: Arc<QueueIds>, window: Window) -> Self {
         let mut topology = Topology::default();
         for (name, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
@@ -141,6 +143,7 @@ impl Vhost {
             topology: RwLock::new(topology),
             version: AtomicU64::new(1),
             stores,
+            ids,
             window,
         }
     }
@@ -179,7 +182,7 @@ impl Vhost {
 
     /// Takes over a queue found in the store.
     pub fn recover_queue(&self, found: &RecoveredQueue) {
-        let queue = LiveQueue::recovered(found, Arc::clone(&self.stores.durable), self.window);
+        let queue = LiveQueue::recovered(&self.ids, found, &self.stores.durable, self.window);
         self.topology
             .write()
             .queues

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 
-use crate::store::{Operation, QueueId, Sequence};
+use crate::store::Sequence;
 
 use super::super::ConnectionId;
 use super::super::live_queue::{LiveQueue, QueueDefinition};
@@ -49,8 +49,8 @@ pub struct DeleteConditions {
 }
 
 impl Vhost {
-    /// Creates a queue, or agrees that it exists as asked for. `next_id` is called only to create it, `may_create`
-    /// before that.
+    /// Creates a queue, or agrees that it exists as asked for. `may_create` is
+    /// called only to create it.
     ///
     /// # Errors
     /// In RabbitMQ's order: owner, equivalence; or arguments, when it has to be created.
@@ -58,7 +58,6 @@ impl Vhost {
         &self,
         asked: QueueDeclaration,
         by: ConnectionId,
-        next_id: impl FnOnce() -> QueueId,
         may_create: impl FnOnce() -> Result<(), E>,
     ) -> Result<QueueDeclared, E> {
         let mut topology = self.topology.write();
@@ -81,21 +80,16 @@ impl Vhost {
             owner: asked.exclusive.then_some(by),
             arguments: asked.arguments,
         };
-        let store = if durable {
-            &self.stores.durable
+        let (store, stored) = if durable {
+            let id = self.ids.durable().ok_or(Refusal::NoMoreQueues)?;
+            (&self.stores.durable, Some(id))
         } else {
-            &self.stores.spill
+            (&self.stores.spill, None)
         };
-        let queue = LiveQueue::new(
-            next_id(),
-            Arc::clone(&self.name),
-            definition,
-            Arc::clone(store),
-            self.window,
-        );
+        let queue = LiveQueue::new(&self.ids, stored, &self.name, definition, store, self.window);
         topology.queues.insert(asked.name, Arc::clone(&queue));
         self.touch();
-        let operation = durable.then(|| Operation::DeclareQueue(queue.row()));
+        let operation = stored.map(|id| queue.declaration(id));
         Ok(QueueDeclared {
             queue,
             is_new: true,

@@ -79,17 +79,14 @@ impl Channel {
             auto_delete: declare.auto_delete,
             arguments: declare.arguments,
         };
-        let declared = session.vhost.declare_queue(
-            asked,
-            session.id,
-            || session.broker.next_queue_id(),
-            || match dead_letter_exchange {
+        let declared = session
+            .vhost
+            .declare_queue(asked, session.id, || match dead_letter_exchange {
                 None => Ok(()),
                 Some(exchange) => session
                     .check(Access::Read, &entity)
                     .and_then(|()| session.check(Access::Write, &Entity::Exchange(exchange))),
-            },
-        )?;
+            })?;
         if declared.is_new {
             if declare.exclusive {
                 session.exclusive_queues.push(Arc::clone(&declared.queue));
