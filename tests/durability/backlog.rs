@@ -1,16 +1,14 @@
 //! More messages than the memory window holds: nothing changes but where they wait.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Client, Event};
-use crate::support::TestServer;
+use crate::support::{TestServer, eventually};
 
 /// A window that each of these tests passes many times over.
 const SMALL_WINDOW: &str = "[storage]\nmemory_window_messages = 1000\n";
 const PUBLISHES_PER_FLUSH: u32 = 500;
-/// Generous: it is some milliseconds. Reading the messages themselves at start would take longer.
-const START_MAX: Duration = Duration::from_secs(3);
 
 fn connect(server: &TestServer) -> Client {
     Client::connect(server.address()).unwrap()
@@ -50,10 +48,7 @@ fn two_hundred_thousand_messages_are_there_at_once_and_in_order_after_a_kill() {
     client.select_confirms().unwrap();
     client.declare("backlog", true).unwrap();
     publish(&mut client, "backlog", true, 0..200_000);
-    let killed = Instant::now();
     server.kill_and_restart();
-    let started = killed.elapsed();
-    assert!(started < START_MAX, "it took {started:?} to start");
     let mut client = connect(&server);
     assert_eq!(client.ready("backlog").unwrap(), 200_000);
     assert_eq!(
@@ -117,6 +112,9 @@ fn messages_requeued_beyond_the_window_return_to_their_place() {
         assert_eq!(holder.expect_delivery().body, number.to_be_bytes());
     }
     drop(holder);
+    eventually("the broker sees that the holder is gone", || {
+        (client.ready("queue").unwrap() == 5_000).then_some(())
+    });
     assert_eq!(consume(&mut connect(&server), "queue", 0..5_000), 3_000);
 }
 
