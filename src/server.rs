@@ -92,6 +92,8 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
         version = env!("CARGO_PKG_VERSION"),
         listeners = addresses.join(" "),
         data_directory = %config.storage.directory.display(),
+        vhosts = broker.vhosts().count(),
+        queues = broker.vhosts().map(|vhost| vhost.queues().len()).sum::<usize>(),
         "Server startup complete"
     );
     let failure = watch_until_stop(&broker, &config, &failures).await?;

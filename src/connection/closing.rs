@@ -34,8 +34,16 @@ impl Connection {
     }
 
     fn fail_channel(&mut self, number: u16, error: &ChannelError) {
-        warn!(peer = %self.peer, channel = number, code = error.code.number(), text = ?error.explanation, "channel error");
         let session = self.session.as_mut().expect("channels have a session");
+        warn!(
+            peer = %self.peer,
+            connection = self.id.0,
+            user = &*session.user.name,
+            channel = number,
+            code = error.code.number(),
+            text = error.explanation,
+            "channel error"
+        );
         let channel = self
             .channels
             .get_mut(&number)
@@ -53,7 +61,9 @@ impl Connection {
     }
 
     fn fail_connection(&mut self, error: &ConnectionError, now: Instant) {
-        warn!(peer = %self.peer, code = error.code.number(), text = ?error.explanation, "connection error");
+        let user = self.session.as_ref().map(|session| &*session.user.name);
+        let code = error.code.number();
+        warn!(peer = %self.peer, connection = self.id.0, user, code, text = error.explanation, "connection error");
         self.close(error, now);
     }
 
@@ -134,11 +144,20 @@ impl Connection {
                 .remove_queue(&queue, DeleteConditions::default())
                 .expect("without conditions there is nothing to refuse");
         }
-        info!(peer = %self.peer, user = ?session.user.name, vhost = ?session.vhost.name, "connection closed");
+        info!(
+            peer = %self.peer,
+            connection = self.id.0,
+            user = &*session.user.name,
+            vhost = &*session.vhost.name,
+            "connection closed"
+        );
     }
 
     /// The socket is gone, or will be: nothing of the connection stays.
     pub fn terminate(&mut self) {
+        if matches!(self.state, State::Running) {
+            warn!(peer = %self.peer, connection = self.id.0, "the client's socket ended without connection.close");
+        }
         self.release();
         self.state = State::Closed;
     }

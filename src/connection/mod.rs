@@ -158,12 +158,12 @@ impl Connection {
         }
         self.is_throttled = false;
         while !self.is_waiting() {
+            if matches!(self.state, State::Lingering(_) | State::Closed) {
+                return bytes.len();
+            }
             if self.unsent() >= OUTPUT_MAX {
                 self.is_throttled = true;
                 break;
-            }
-            if matches!(self.state, State::Lingering(_) | State::Closed) {
-                return bytes.len();
             }
             match frame::parse(&bytes[used..], self.payload_max()) {
                 Ok(None) => break,
@@ -248,7 +248,12 @@ impl Connection {
         };
         match method {
             connection::AMQPMethod::Close(close) => {
-                debug!(peer = %self.peer, code = close.reply_code, text = ?close.reply_text.as_str(), "client closes");
+                debug!(
+                    connection = self.id.0,
+                    code = close.reply_code,
+                    text = close.reply_text.as_str(),
+                    "client closes"
+                );
                 self.release();
                 send(
                     &mut self.output,

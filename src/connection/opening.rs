@@ -21,7 +21,7 @@ impl Connection {
             let handshake = Handshake::start(&self.settings, self.peer, &mut self.output);
             self.state = State::Handshake(handshake);
         } else {
-            debug!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");
+            info!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");
             self.output.extend_from_slice(&PROTOCOL_HEADER);
             self.linger(closing::BAD_HEADER_LINGER, now);
         }
@@ -54,7 +54,7 @@ impl Connection {
             Step::Continue => {}
             Step::Opened(opened) => self.open(opened, now),
             Step::Silence { close, reason } => {
-                warn!(peer = %self.peer, reason = ?reason, "handshake refused");
+                warn!(peer = %self.peer, connection = self.id.0, reason, "handshake refused");
                 if let Some(error) = close {
                     self.send_close(&error);
                 }
@@ -73,9 +73,10 @@ impl Connection {
         self.heartbeat = Heartbeat::new(self.tuned.heartbeat, now);
         info!(
             peer = %self.peer,
-            user = ?opened.user.name,
-            vhost = ?opened.vhost.name,
-            name = ?handshake.connection_name,
+            connection = self.id.0,
+            user = &*opened.user.name,
+            vhost = &*opened.vhost.name,
+            name = handshake.connection_name.as_deref(),
             "connection opened"
         );
         self.session = Some(Session::new(

@@ -52,8 +52,13 @@ impl Connection {
 
     /// The socket took so many bytes of [`Connection::output`].
     pub fn wrote(&mut self, len: usize) {
+        let is_throttled = self.unsent() >= OUTPUT_MAX;
         self.written += len;
         if let Some(heartbeat) = &mut self.heartbeat {
+            // While it is not read, taking what is sent is the only sign of life that a peer can give.
+            if is_throttled {
+                heartbeat.received();
+            }
             heartbeat.sent();
         }
         if self.unsent() == 0 {
@@ -94,7 +99,7 @@ impl Connection {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &self.state {
             State::ExpectHeader | State::Handshake(_) if now >= self.handshake_end => {
-                info!(peer = %self.peer, "handshake timed out");
+                info!(peer = %self.peer, connection = self.id.0, "handshake timed out");
                 self.state = State::Closed;
             }
             State::Closing(end) | State::Lingering(end) if now >= *end => self.state = State::Closed,
@@ -105,7 +110,8 @@ impl Connection {
                 };
                 let due = heartbeat.due(now, is_reading);
                 if due.is_dead {
-                    info!(peer = %self.peer, "missed heartbeats from client");
+                    info!(peer = %self.peer, connection = self.id.0, "missed heartbeats from client");
+                    self.state = State::Closed;
                     self.terminate();
                 } else if due.send {
                     frame::heartbeat(&mut self.output);
@@ -145,7 +151,8 @@ impl Connection {
                 // The last group may have been written between the two looks.
                 has_moved || !session.is_under_pressure()
             }
-            Some(Wait::Alarm) | None => false,
+            Some(Wait::Alarm) => !self.is_blocked,
+            None => false,
         }
     }
 
