@@ -136,3 +136,26 @@ fn a_purge_beyond_the_window_leaves_what_is_published_after_it() {
         Some(Event::Delivery(_))
     ));
 }
+
+/// The store counts persistent messages only; a purge of spilled transient ones once took the unacked ones off that
+/// count, and the next start found the queue empty.
+#[test]
+fn unacked_messages_survive_a_purge_of_transient_ones_beyond_the_window() {
+    let mut server = TestServer::with_config("[storage]\nmemory_window_messages = 5\n");
+    let mut client = connect(&server);
+    client.select_confirms().unwrap();
+    client.declare("queue", true).unwrap();
+    publish(&mut client, "queue", true, 0..3);
+    let mut holder = connect(&server);
+    holder.qos(3).unwrap();
+    holder.consume("queue").unwrap();
+    for number in 0..3u32 {
+        assert_eq!(holder.expect_delivery().body, number.to_be_bytes());
+    }
+    publish(&mut client, "queue", false, 3..33);
+    assert_eq!(client.purge("queue").unwrap(), 30);
+    server.kill_and_restart();
+    let mut client = connect(&server);
+    assert_eq!(client.ready("queue").unwrap(), 3);
+    assert_eq!(consume(&mut client, "queue", 0..3), 3);
+}
