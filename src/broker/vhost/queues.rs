@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 
-use crate::store::Sequence;
+use crate::store::{Hold, Sequence};
 
 use super::super::ConnectionId;
 use super::super::live_queue::{LiveQueue, QueueDefinition};
@@ -136,6 +136,8 @@ impl Vhost {
         conditions: DeleteConditions,
     ) -> Result<(u64, Option<Sequence>), Refusal> {
         let name = &queue.definition.name;
+        // A binding to a queue that is not there would be refused at the next start.
+        let _hold = queue.definition.durable.then(|| Hold::new(&*self.stores.durable));
         let mut topology = self.topology.write();
         let (ready, deleted) = queue.delete(|ready, consumers| {
             if conditions.if_unused && consumers > 0 {
