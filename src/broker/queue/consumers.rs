@@ -28,12 +28,18 @@ pub struct ChannelLimit {
 }
 
 impl ChannelLimit {
-    /// Starts from the deliveries that are unacked already (RabbitMQ counts those of `basic.get` here too).
-    pub fn new(limit: u16, unacked: u32) -> Self {
+    /// A limit that leaves no room before [`ChannelLimit::count_from`].
+    pub fn new(limit: u16) -> Self {
         Self {
             limit: AtomicU32::new(u32::from(limit)),
-            unacked: AtomicU32::new(unacked),
+            unacked: AtomicU32::new(u32::MAX),
         }
+    }
+
+    /// Starts from the deliveries that are unacked already (RabbitMQ counts those of `basic.get` here too). Call it
+    /// when all consumers are under the limit, so that none takes a message that is not counted.
+    pub fn count_from(&self, unacked: u32) {
+        self.unacked.store(unacked, Ordering::Relaxed);
     }
 
     /// Changes the limit; 0 removes it.
@@ -43,7 +49,7 @@ impl ChannelLimit {
 
     /// Gives back what settled deliveries took.
     pub fn release(&self, deliveries: u32) {
-        // A delivery made just before the limit was set was not counted, and is given back all the same.
+        // Never below none: a limit that wraps around starves its consumers for ever.
         let mut unacked = self.unacked.load(Ordering::Relaxed);
         while let Err(changed) = self.unacked.compare_exchange_weak(
             unacked,
@@ -285,7 +291,8 @@ mod tests {
 
     #[test]
     fn giving_back_more_than_was_counted_leaves_room() {
-        let limit = ChannelLimit::new(1, 0);
+        let limit = ChannelLimit::new(1);
+        limit.count_from(0);
         limit.release(1);
         assert!(limit.take(), "nothing is unacked");
         assert!(!limit.take(), "one is unacked, and one is the limit");

@@ -96,6 +96,12 @@ fn steps() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn limit() -> Arc<ChannelLimit> {
+    let limit = ChannelLimit::new(0);
+    limit.count_from(0);
+    Arc::new(limit)
+}
+
 /// A queue, its model and its disk.
 struct History {
     options: QueueOptions,
@@ -125,7 +131,7 @@ impl History {
             effects: Effects::default(),
             model: Model::default(),
             disk: Disk::default(),
-            limit: Arc::new(ChannelLimit::new(0, 0)),
+            limit: limit(),
             next: 0,
             published: 0,
             get_waits: false,
@@ -343,7 +349,7 @@ impl History {
         }
         self.next = next.0;
         self.get_waits = false;
-        self.limit = Arc::new(ChannelLimit::new(0, 0));
+        self.limit = limit();
         self.effects = Effects::default();
         self.queue = Queue::new(self.options, unread, next, seen_before);
     }

@@ -18,7 +18,7 @@ use crate::broker::refusal::{Entity, Refusal, integer};
 use super::super::error::{Denied, Failure, connection, queue_is_gone, unimplemented_method};
 use super::super::session::{Session, Wait};
 use super::queue::saturated;
-use super::{Channel, Source, Unacked, Written, name};
+use super::{Channel, Mode, Source, Unacked, Written, name};
 
 impl Channel {
     pub(super) fn basic_method(
@@ -60,27 +60,41 @@ impl Channel {
 
     /// `global=false` is for consumers to come, and takes a limit of the whole channel away, as in RabbitMQ.
     fn qos(&mut self, session: &mut Session, output: &mut Vec<u8>, qos: &basic::Qos) {
-        let limit = if !qos.global || qos.prefetch_count == 0 {
+        let is_new = self.limit.is_none();
+        self.limit = if !qos.global || qos.prefetch_count == 0 {
             None
-        } else if let Some(limit) = &self.limit {
+        } else if let Some(limit) = self.limit.take() {
             limit.set(qos.prefetch_count);
-            Some(Arc::clone(limit))
+            Some(limit)
         } else {
-            // Only deliveries that went out count as unacked; bring the count up to date first.
-            self.deliver_mail(session, output, |_| true);
-            let unacked = u32::try_from(self.unacked.len()).unwrap_or(u32::MAX);
-            Some(Arc::new(ChannelLimit::new(qos.prefetch_count, unacked)))
+            Some(Arc::new(ChannelLimit::new(qos.prefetch_count)))
         };
         if !qos.global {
             self.prefetch = qos.prefetch_count;
         }
-        self.limit.clone_from(&limit);
         for source in self.sources.values().filter(|source| !source.no_ack) {
             if let Some(slot) = source.slot {
-                source.queue.set_channel_limit(slot, limit.clone());
+                source.queue.set_channel_limit(slot, self.limit.clone());
             }
         }
+        if let Some(limit) = self.limit.clone() {
+            // What was delivered under another limit, or none, goes out before the answer.
+            self.deliver_mail(session, output, |_| true);
+            if is_new {
+                limit.count_from(self.outstanding());
+            }
+            self.resume_consumers(session);
+        }
         self.reply(output, basic::AMQPMethod::QosOk(basic::QosOk {}));
+    }
+
+    /// Deliveries that the broker still holds for this channel, also those that a transaction will settle.
+    fn outstanding(&self) -> u32 {
+        let gathered = match &self.mode {
+            Mode::Transaction(transaction) => transaction.settlements.len(),
+            _ => 0,
+        };
+        u32::try_from(self.unacked.len() + gathered).unwrap_or(u32::MAX)
     }
 
     fn consume(
