@@ -71,6 +71,19 @@ impl MemoryStore {
         self.0.lock().pending.len()
     }
 
+    /// All messages that are committed, with their queues' names.
+    pub fn messages(&self) -> Vec<(Arc<str>, Message)> {
+        let state = self.0.lock();
+        let queues = state.disk.queues.values();
+        queues
+            .flat_map(|queue| {
+                let name = &queue.row.name;
+                let messages = queue.messages.values();
+                messages.map(|stored| (Arc::clone(name), stored.message.clone()))
+            })
+            .collect()
+    }
+
     /// Commits the oldest `groups` at most, in one transaction, and wakes who waited for them. Groups that a hold
     /// keeps open are not committed.
     pub fn commit(&self, groups: usize) {
