@@ -5,17 +5,18 @@
 use std::collections::{BTreeMap, HashMap};
 
 /// The durable queues under load, by their index in the books.
-pub const QUEUES: [&str; 12] = [
-    "direct-0", "direct-1", "shared", "fan-0", "fan-1", "fan-2", "tx-in", "tx-0", "tx-1", "tx-2", "barrier",
-    "held",
+pub const QUEUES: [&str; 17] = [
+    "direct-0", "direct-1", "shared", "fan-0", "fan-1", "fan-2", "tx-in", "barrier", "held", "tx-0", "tx-1",
+    "tx-2", "tx-3", "tx-4", "tx-5", "tx-6", "tx-7",
 ];
 pub const SHARED: usize = 2;
 pub const FAN: [usize; 4] = [3, 4, 5, HELD];
 pub const TX_IN: usize = 6;
-pub const TX_OUT: [usize; 3] = [7, 8, 9];
-pub const BARRIER: usize = 10;
+pub const BARRIER: usize = 7;
 /// Nobody ever acks what comes from this one.
-pub const HELD: usize = 11;
+pub const HELD: usize = 8;
+/// As many as that a transaction takes its time, so that a crash finds some half done.
+pub const TX_OUT: [usize; 8] = [9, 10, 11, 12, 13, 14, 15, 16];
 
 /// Round, worker and number of a message; ascending in the order in which the worker published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -13,7 +13,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rusqlite::Connection;
 
-use crate::books::{BARRIER, Books, FAN, HELD, Id, QUEUES, Record, SHARED};
+use crate::books::{BARRIER, Books, FAN, HELD, Id, QUEUES, Record, SHARED, TX_IN};
 use crate::client::Client;
 use crate::load::{Consumer, Fuse, Publisher, Shift};
 use crate::support::{DEADLINE, TestServer};
@@ -22,6 +22,8 @@ use crate::transaction;
 
 /// What each consumer consumes.
 const CONSUMERS: [&[usize]; 4] = [&[0, 1, SHARED], &[SHARED], &[FAN[0], FAN[1]], &[FAN[2], HELD]];
+/// Messages for transactions to take, per round.
+const FED_TRANSACTIONS: u32 = 60;
 /// Rounds between two counts of everything.
 const ROUNDS_PER_COUNT: u32 = 3;
 
@@ -38,13 +40,79 @@ fn kill_nine_with_more_than_memory_holds_loses_and_repeats_nothing() {
     );
 }
 
+/// Without other load, so that the store's writer is often idle at a commit and would begin with a part of it.
+#[test]
+fn kill_nine_leaves_transactions_whole() {
+    let rounds: u32 = number("LEVERET_KILL_ROUNDS", 20);
+    let seed = seed(rounds);
+    let mut random = StdRng::seed_from_u64(seed);
+    let mut server = TestServer::start();
+    let mut books = Books::default();
+    declare(server.address());
+    for round in 1..=rounds {
+        let fed = feed_transactions(server.address(), round);
+        let (fire, fired) = mpsc::channel();
+        let fuse = Fuse::new(random.random_range(5..FED_TRANSACTIONS.into()), fire);
+        let address = server.address();
+        let seeds: [u64; 4] = random.random();
+        let mut logs = vec![fed];
+        let mut transactions = Vec::new();
+        thread::scope(|scope| {
+            let workers = [0, 1, 2, 3].map(|index| {
+                let worker = index + 1;
+                let shift = Shift {
+                    address,
+                    seed: seeds[usize::from(index)],
+                    round,
+                    worker,
+                    fuse: &fuse,
+                };
+                scope.spawn(move || transaction::Worker::new(shift).work())
+            });
+            fired.recv_timeout(DEADLINE).expect("the transactions move");
+            server.kill_and_restart();
+            for worker in workers {
+                let (log, its_transactions) = worker.join().unwrap();
+                logs.push(log);
+                transactions.extend(its_transactions);
+            }
+        });
+        books.enter(round, &logs, transactions);
+        books.enter_all(round + 1, &take_all(server.address()));
+    }
+}
+
+/// Fills the queue that transactions take from.
+fn feed_transactions(address: SocketAddr, round: u32) -> Vec<Record> {
+    let mut client = Client::connect(address).unwrap();
+    client.select_confirms().unwrap();
+    let mut log = Vec::new();
+    for number in 0..FED_TRANSACTIONS {
+        let id = Id::new(round, 0, number);
+        client.publish("", QUEUES[TX_IN], true, &id.body(50));
+        log.push(Record::Published {
+            id,
+            queues: vec![TX_IN],
+            is_persistent: true,
+        });
+        log.push(Record::Confirmed(id));
+    }
+    client.wait_for_confirms().unwrap();
+    log
+}
+
+fn seed(rounds: u32) -> u64 {
+    let seed = number("LEVERET_KILL_SEED", rand::random());
+    println!("again with LEVERET_KILL_SEED={seed} LEVERET_KILL_ROUNDS={rounds}");
+    seed
+}
+
 fn number<T: std::str::FromStr>(variable: &str, default: T) -> T {
     std::env::var(variable).map_or(default, |value| value.parse().ok().expect("a number"))
 }
 
 fn run(config: &str, rounds: u32) {
-    let seed = number("LEVERET_KILL_SEED", rand::random());
-    println!("again with LEVERET_KILL_SEED={seed} LEVERET_KILL_ROUNDS={rounds}");
+    let seed = seed(rounds);
     let begin = Instant::now();
     let mut random = StdRng::seed_from_u64(seed);
     let mut server = TestServer::with_config(config);
