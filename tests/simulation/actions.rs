@@ -138,12 +138,14 @@ fn consume(rng: &mut StdRng, client: &mut Client, channel: u16) {
     let no_ack = is_loose && rng.random_bool(0.3);
     let tag = format!("c{}", rng.random_range(0..1_000_000_000));
     let bits = u8::from(no_ack) << 1;
+    let mut priority = b"\x0ax-priorityb".to_vec();
+    priority.push(rng.random_range(0..3));
     let args = [
         TICKET,
         Arg::Short(queue),
         Arg::Short(&tag),
         Arg::Bits(bits),
-        NO_TABLE,
+        Arg::Long(&priority),
     ];
     client.call(channel, (60, 20), &args);
     let channel = client.channel(channel);
@@ -191,6 +193,9 @@ fn settle(rng: &mut StdRng, ledger: &mut Ledger, client: &mut Client, number: u1
     }
     let bits = u8::from(multiple) | u8::from(requeue) << 1;
     match (requeue, multiple) {
+        (false, _) if rng.random_bool(0.3) => {
+            client.send(number, (60, 120), &[Arg::U64(tag), Arg::Bits(bits)]);
+        }
         (false, _) => client.send(number, (60, 80), &[Arg::U64(tag), Arg::Bits(bits)]),
         (true, false) if rng.random_bool(0.5) => {
             client.send(number, (60, 90), &[Arg::U64(tag), Arg::Bits(1)]);

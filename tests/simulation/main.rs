@@ -20,8 +20,8 @@ const SEEDS: u64 = 200;
 
 const STEPS: usize = 1500;
 
-/// Seeds that once failed.
-const REGRESSIONS: &[u64] = &[2885];
+/// Seeds that failed, or would without what was mended since: 4151 deletes a bound queue and crashes half-way.
+const REGRESSIONS: &[u64] = &[4151];
 
 /// Says which history failed.
 struct Named(u64);
