@@ -343,3 +343,6 @@ fn unexpected_frame(frame: &Frame<'_>) -> Failure {
     let explanation = frame::snippet(frame.kind.number(), frame.payload);
     error::connection(ReplyCode::UnexpectedFrame, explanation, MethodId::default())
 }
+
+#[cfg(test)]
+mod tests;
