@@ -98,6 +98,8 @@ async fn a_requeued_message_returns_to_its_original_place_and_is_flagged() {
             .basic_reject(tag, BasicRejectOptions { requeue: true })
             .await
             .unwrap();
+        // A round trip, or the broker would see all three at once.
+        prefetch(&world.channel, 0).await;
     }
     let mut consumer = consume(&world.channel, "queue").await;
     for (index, name) in NAMES.iter().enumerate() {
