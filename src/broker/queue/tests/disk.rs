@@ -75,15 +75,28 @@ impl Disk {
                 self.asked.insert(*at, stored);
             }
             Wish::Settle(at) => assert!(self.asked.remove(at).is_some(), "{at:?} is not stored"),
-            Wish::SettleRange(unread) => {
-                let before = self.asked.len();
-                self.asked.retain(|at, _| !(unread.from..unread.to).contains(at));
-                let removed = (before - self.asked.len()) as u64;
-                assert_eq!(removed, unread.messages, "messages in the purged range");
-            }
+            Wish::SettleRange(unread) => self.check_purge(unread),
             Wish::Return(at, _) => assert!(self.asked.contains_key(at), "{at:?} is not stored"),
             Wish::MarkDelivered(_) | Wish::Load(_) => {}
         }
+    }
+
+    /// The store believes the counts: a wrong one would spoil its summary.
+    fn check_purge(&mut self, unread: &Unread) {
+        let purged: Vec<Stored> = self
+            .asked
+            .extract_if(unread.from..unread.to, |_, _| true)
+            .map(|(_, stored)| stored)
+            .collect();
+        let persistent = || purged.iter().filter(|stored| stored.message.is_persistent());
+        let bytes: usize = persistent().map(|stored| stored.message.body().len()).sum();
+        assert_eq!(purged.len() as u64, unread.messages, "messages purged");
+        assert_eq!(
+            persistent().count() as u64,
+            unread.persistent,
+            "persistent ones purged"
+        );
+        assert_eq!(bytes as u64, unread.persistent_bytes, "their body bytes");
     }
 
     /// Writes the oldest wishes.
