@@ -17,7 +17,7 @@ pub mod sasl;
 mod session;
 mod settings;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -69,7 +69,7 @@ pub struct Connection {
     outbox: Arc<Outbox>,
     broker: Arc<Broker>,
     settings: Arc<Settings>,
-    peer: IpAddr,
+    peer: SocketAddr,
     state: State,
     /// Given when the vhost is opened, taken when the connection ends.
     session: Option<Session>,
@@ -93,7 +93,7 @@ pub struct Connection {
 
 impl Connection {
     /// A connection from `peer` on which nothing was received yet.
-    pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: IpAddr, now: Instant) -> Self {
+    pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: SocketAddr, now: Instant) -> Self {
         let handshake_end = now + settings.handshake_timeout;
         let (id, outbox) = broker.connect();
         Self {

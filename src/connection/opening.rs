@@ -18,7 +18,7 @@ use super::{Connection, State, closing, unexpected_frame};
 impl Connection {
     pub(super) fn protocol_header(&mut self, header: [u8; 8], now: Instant) {
         if handshake::is_protocol_header(header) {
-            let handshake = Handshake::start(&self.settings, self.peer, &mut self.output);
+            let handshake = Handshake::start(&self.settings, self.peer.ip(), &mut self.output);
             self.state = State::Handshake(handshake);
         } else {
             info!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");

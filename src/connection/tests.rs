@@ -61,7 +61,12 @@ fn settings() -> Arc<Settings> {
 }
 
 fn new(broker: &Arc<Broker>, now: Instant) -> Connection {
-    Connection::new(Arc::clone(broker), settings(), Ipv4Addr::LOCALHOST.into(), now)
+    Connection::new(
+        Arc::clone(broker),
+        settings(),
+        (Ipv4Addr::LOCALHOST, 0).into(),
+        now,
+    )
 }
 
 /// A connection with channel 1 open; nothing is left to be sent.

@@ -91,7 +91,7 @@ impl Listener {
                     // Small frames go out when they are due; batching is the connection's own.
                     stream.set_nodelay(true).ok();
                     let (broker, settings) = (Arc::clone(&broker), Arc::clone(&settings));
-                    let connection = Connection::new(broker, settings, peer.ip(), Instant::now().into_std());
+                    let connection = Connection::new(broker, settings, peer, Instant::now().into_std());
                     connections.spawn(driver::drive(stream, connection));
                 }
                 Err(error) => {

@@ -1,7 +1,7 @@
 //! A broker, its stores and its clients in one thread, and the hand that moves them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -109,7 +109,7 @@ impl World {
 
     fn connect(&mut self) -> Client {
         self.serial += 1;
-        let peer = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let connection = Connection::new(
             Arc::clone(&self.broker),
             Arc::clone(&self.settings),
