@@ -148,6 +148,6 @@ pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T 
             return found;
         }
         assert!(Instant::now() < end, "it did not happen in {DEADLINE:?}: {what}");
-        thread::yield_now();
+        thread::park_timeout(Duration::from_millis(1));
     }
 }
