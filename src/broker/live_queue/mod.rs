@@ -308,11 +308,6 @@ impl LiveQueue {
         (state.queue.ready_count(), state.queue.consumer_count())
     }
 
-    /// Delivered messages that are not settled.
-    pub fn unacked_count(&self) -> usize {
-        self.state.lock().queue.unacked_count()
-    }
-
     /// Ends the queue if `may` agrees with its ready and consumer counts; returns the number of messages lost, or
     /// what `may` objected. Its consumers are told. The caller takes it out of the vhost.
     ///
@@ -343,10 +338,5 @@ impl LiveQueue {
         let deletion = state.stored.map(Operation::DeleteQueue);
         let sequence = deletion.map(|operation| self.store.append(&mut vec![operation]));
         Ok((ready, sequence))
-    }
-
-    /// Whether it is gone from its vhost.
-    pub fn is_deleted(&self) -> bool {
-        self.state.lock().deleted
     }
 }
