@@ -308,6 +308,11 @@ impl LiveQueue {
         (state.queue.ready_count(), state.queue.consumer_count())
     }
 
+    /// Delivered messages that are not settled.
+    pub fn unacked_count(&self) -> usize {
+        self.state.lock().queue.unacked_count()
+    }
+
     /// Ends the queue if `may` agrees with its ready and consumer counts; returns the number of messages lost, or
     /// what `may` objected. Its consumers are told. The caller takes it out of the vhost.
     ///
