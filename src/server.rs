@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
@@ -74,6 +74,8 @@ pub enum ServerError {
 /// # Errors
 /// When it can not start, or had to stop because of its store.
 pub async fn run(config: Config) -> Result<(), ServerError> {
+    // Before the broker says that it is ready: whoever reads that may send a signal at once.
+    let signals = Signals::catch()?;
     let (failure_sender, failures) = mpsc::channel();
     let (stores, recovered) = open_stores(&config, &failure_sender)?;
     let broker = Arc::new(Broker::new(parts(&config, stores.clone())?, &recovered)?);
@@ -96,7 +98,7 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
         queues = broker.vhosts().map(|vhost| vhost.queues().len()).sum::<usize>(),
         "Server startup complete"
     );
-    let failure = watch_until_stop(&broker, &config, &failures).await?;
+    let failure = watch_until_stop(signals, &broker, &config, &failures).await;
     stop.send_replace(true);
     broker.close_connections("broker forced connection closure with reason 'shutdown'");
     let drained = timeout(DRAIN_TIMEOUT, async {
@@ -119,26 +121,41 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
+/// The signals that stop the broker.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on they no longer end the process by themselves.
+    fn catch() -> Result<Self, ServerError> {
+        let system = |operation| move |source| ServerError::System { operation, source };
+        Ok(Self {
+            terminate: signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
+            interrupt: signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
+        })
+    }
+}
+
 /// Returns when it is time to stop: `None` for a signal, `Some` for a store that failed.
 async fn watch_until_stop(
+    mut signals: Signals,
     broker: &Broker,
     config: &Config,
     failures: &mpsc::Receiver<Arc<StoreError>>,
-) -> Result<Option<Arc<StoreError>>, ServerError> {
-    let system = |operation| move |source| ServerError::System { operation, source };
-    let mut terminate = signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?;
+) -> Option<Arc<StoreError>> {
     let resources = Resources::new(&config.limits, &config.storage.directory);
     let mut ticks = interval(WATCH_INTERVAL);
     loop {
         tokio::select! {
-            _ = terminate.recv() => { info!("SIGTERM: stopping"); return Ok(None); }
-            _ = interrupt.recv() => { info!("SIGINT: stopping"); return Ok(None); }
+            _ = signals.terminate.recv() => { info!("SIGTERM: stopping"); return None; }
+            _ = signals.interrupt.recv() => { info!("SIGINT: stopping"); return None; }
             _ = ticks.tick() => {
                 resources.check(broker);
                 if let Ok(failure) = failures.try_recv() {
                     error!("the store failed: nothing can be confirmed any more, stopping");
-                    return Ok(Some(failure));
+                    return Some(failure);
                 }
             }
         }
