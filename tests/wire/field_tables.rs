@@ -43,9 +43,11 @@ fn every_type_comes_back_byte_for_byte() {
         (b'A', b"\0\0\0\x08t\x01VS\0\0\0\0"),
         (b'F', b"\0\0\0\x04\x01aVV"),
     ];
-    for (tag, value) in &types[..17] {
+    for (index, (tag, value)) in types[..17].iter().enumerate() {
         let headers = entry("key", *tag, value);
-        assert_eq!(round_trip("tab-each", &headers), headers, "{}", char::from(*tag));
+        // A queue of its own: the broker may not have seen yet that the last owner is gone.
+        let queue = format!("tab-each-{index}");
+        assert_eq!(round_trip(&queue, &headers), headers, "{}", char::from(*tag));
     }
     let nested = entry(
         "in",
