@@ -63,19 +63,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 return self.poll_finish(context, now);
             }
             let mut goes_on = self.connection.poll_mail(context.waker());
-            goes_on |= self.poll_timer(context, now).is_ready();
-            if self.connection.wants_read() {
-                match self.read(context, now) {
-                    Poll::Ready(Ok(0)) => self.has_ended = true,
-                    Poll::Ready(Ok(_)) => {}
-                    Poll::Ready(Err(_)) => return self.end(),
-                    Poll::Pending if goes_on => {}
-                    Poll::Pending => {
-                        self.connection.rest();
-                        return Poll::Pending;
-                    }
+            let wants_read = self.connection.wants_read();
+            if wants_read && let Poll::Ready(read) = self.read(context, now) {
+                goes_on = true;
+                match read {
+                    Ok(0) => self.has_ended = true,
+                    Ok(_) => {}
+                    Err(_) => return self.end(),
                 }
-            } else if !goes_on {
+            }
+            // After reading: a heartbeat that waits in the socket is not a missed one, however late we are.
+            goes_on |= self.poll_timer(context, now).is_ready();
+            if !goes_on {
+                if wants_read {
+                    self.connection.rest();
+                }
                 return Poll::Pending;
             }
         }

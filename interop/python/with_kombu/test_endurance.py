@@ -9,12 +9,12 @@ from kombu.mixins import ConsumerMixin
 
 from kombu_words import DEADLINE_S, connect
 
-IDLE_S = 4
+IDLE_S = 7
 TICK_S = 0.5
 
 
 def test_heartbeats_keep_an_idle_connection(broker, names):
-    with connect(broker, heartbeat=1) as connection:
+    with connect(broker, heartbeat=2) as connection:
         simple = connection.SimpleBuffer(names.queue())
         names.exchanges.append(simple.queue.exchange.name)
         until = time.monotonic() + IDLE_S

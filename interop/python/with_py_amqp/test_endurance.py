@@ -7,12 +7,12 @@ import pytest
 
 from py_amqp_words import bodies, connect, publish
 
-IDLE_S = 4
+IDLE_S = 7
 TICK_S = 0.5
 
 
 def test_heartbeats_keep_an_idle_connection(broker, names):
-    with connect(broker, heartbeat=1) as connection:
+    with connect(broker, heartbeat=2) as connection:
         channel, queue = connection.channel(), names.queue()
         channel.queue_declare(queue, auto_delete=False)
         until = time.monotonic() + IDLE_S
