@@ -2,6 +2,7 @@
 //! without sockets, clocks or random numbers; it refuses in its own words, which `connection` turns into reply codes.
 
 pub mod alarms;
+pub mod consumer_arguments;
 pub mod exchange;
 pub mod live_queue;
 pub mod outbox;
@@ -9,6 +10,7 @@ pub mod permission;
 pub mod queue;
 pub mod queue_arguments;
 mod queue_ids;
+pub mod queue_type;
 pub mod refusal;
 pub mod sparse_deque;
 pub mod user;
@@ -89,7 +91,7 @@ pub enum RecoverError {
     /// The definition is not acceptable to this version.
     #[error("the store holds {what} that this version can not use: {reason}")]
     Refused {
-        /// An exchange or a binding.
+        /// An exchange, queue or binding.
         what: String,
         /// Why not.
         reason: String,
@@ -151,7 +153,10 @@ impl Broker {
                 .map_err(refused(what(), &row.vhost))?;
         }
         for found in &recovered.queues {
-            vhost(&found.row.vhost, &|| format!("queue '{}'", found.row.name))?.recover_queue(found);
+            let what = || format!("queue '{}'", found.row.name);
+            vhost(&found.row.vhost, &what)?
+                .recover_queue(found)
+                .map_err(refused(what(), &found.row.vhost))?;
         }
         for row in &recovered.bindings {
             let what = || format!("a binding from '{}' to '{}'", row.source, row.destination);

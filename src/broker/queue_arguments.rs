@@ -1,15 +1,19 @@
-//! Queue arguments: which are known, what they may hold, and which are compared when a queue is declared again.
+//! Queue arguments: what they may hold, and which are compared when a queue is declared again. Which type of queue
+//! knows which argument is said in `queue_type`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::amqp::field_table::type_name;
 
+use super::queue::consumers::Activation;
+use super::queue_type::{QueueType, TypeRefusal};
 use super::refusal::{Entity, Refusal, integer};
 
 /// Ten years, RabbitMQ's bound for times in milliseconds.
-const MILLISECONDS_MAX: i64 = 315_360_000_000;
+pub(super) const MILLISECONDS_MAX: i64 = 315_360_000_000;
 
 /// What an argument may hold.
 #[derive(Clone, Copy, Debug)]
@@ -29,18 +33,21 @@ enum Rule {
     Boolean,
     /// Anything.
     Any,
-    /// Not for a classic queue.
-    OtherType,
 }
 
+/// An integer that is not negative.
+const COUNT: Rule = Rule::Integer {
+    min: 0,
+    max: i64::MAX,
+};
+
+/// A time in milliseconds, 0 allowed.
+const MILLISECONDS: Rule = Rule::Integer {
+    min: 0,
+    max: MILLISECONDS_MAX,
+};
+
 const RULES: &[(&str, Rule)] = &[
-    (
-        "x-message-ttl",
-        Rule::Integer {
-            min: 0,
-            max: MILLISECONDS_MAX,
-        },
-    ),
     (
         "x-expires",
         Rule::Integer {
@@ -48,20 +55,20 @@ const RULES: &[(&str, Rule)] = &[
             max: MILLISECONDS_MAX,
         },
     ),
+    ("x-message-ttl", MILLISECONDS),
+    ("x-dead-letter-exchange", Rule::Exchange),
+    ("x-dead-letter-routing-key", Rule::DeadLetterRoutingKey),
     (
-        "x-max-length",
-        Rule::Integer {
-            min: 0,
-            max: i64::MAX,
+        "x-dead-letter-strategy",
+        Rule::OneOf {
+            values: &["at-most-once", "at-least-once"],
+            reason: "invalid_dlx_strategy",
         },
     ),
-    (
-        "x-max-length-bytes",
-        Rule::Integer {
-            min: 0,
-            max: i64::MAX,
-        },
-    ),
+    ("x-max-length", COUNT),
+    ("x-max-length-bytes", COUNT),
+    ("x-max-in-memory-length", COUNT),
+    ("x-max-in-memory-bytes", COUNT),
     ("x-max-priority", Rule::Integer { min: 0, max: 255 }),
     (
         "x-overflow",
@@ -70,12 +77,17 @@ const RULES: &[(&str, Rule)] = &[
             reason: "invalid_overflow",
         },
     ),
-    ("x-dead-letter-exchange", Rule::Exchange),
-    ("x-dead-letter-routing-key", Rule::DeadLetterRoutingKey),
-    ("x-single-active-consumer", Rule::Boolean),
     ("x-queue-mode", Rule::Any),
     ("x-queue-version", Rule::Integer { min: 1, max: 2 }),
     ("x-queue-master-locator", Rule::Any),
+    ("x-single-active-consumer", Rule::Boolean),
+    (
+        "x-quorum-initial-group-size",
+        Rule::Integer {
+            min: 1,
+            max: i64::MAX,
+        },
+    ),
     (
         "x-queue-leader-locator",
         Rule::OneOf {
@@ -89,35 +101,57 @@ const RULES: &[(&str, Rule)] = &[
             reason: "invalid_queue_locator_arg",
         },
     ),
-    ("x-dead-letter-strategy", Rule::OtherType),
-    ("x-max-in-memory-length", Rule::OtherType),
-    ("x-max-in-memory-bytes", Rule::OtherType),
-    ("x-quorum-initial-group-size", Rule::OtherType),
-    ("x-max-age", Rule::OtherType),
-    ("x-stream-max-segment-size-bytes", Rule::OtherType),
-    ("x-stream-filter-size-bytes", Rule::OtherType),
-    ("x-initial-cluster-size", Rule::OtherType),
+    (
+        "x-delivery-limit",
+        Rule::Integer {
+            min: i64::MIN,
+            max: i64::MAX,
+        },
+    ),
+    (
+        "x-delayed-retry-type",
+        Rule::OneOf {
+            values: &["disabled", "all", "failed", "returned"],
+            reason: "invalid_delayed_retry_type",
+        },
+    ),
+    ("x-delayed-retry-min", MILLISECONDS),
+    ("x-delayed-retry-max", MILLISECONDS),
+    ("x-consumer-timeout", MILLISECONDS),
+    ("x-consumer-disconnected-timeout", MILLISECONDS),
 ];
 
-/// Arguments that a redeclaration must agree on, in RabbitMQ's order.
-pub const COMPARED: [&str; 13] = [
+/// Arguments that a redeclaration must agree on, in RabbitMQ's order as far as it has them.
+pub const COMPARED: [&str; 23] = [
     "x-expires",
     "x-message-ttl",
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
+    "x-dead-letter-strategy",
     "x-max-length",
     "x-max-length-bytes",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
     "x-max-priority",
     "x-overflow",
     "x-queue-mode",
     "x-queue-version",
     "x-single-active-consumer",
-    "x-queue-type",
+    QUEUE_TYPE,
+    "x-quorum-initial-group-size",
     "x-queue-leader-locator",
+    "x-delivery-limit",
+    "x-delayed-retry-type",
+    "x-delayed-retry-min",
+    "x-delayed-retry-max",
+    "x-consumer-timeout",
+    "x-consumer-disconnected-timeout",
 ];
 
+const QUEUE_TYPE: &str = "x-queue-type";
+
 /// Arguments that are checked, kept and compared, and that nothing acts on yet.
-const NOT_ACTED_ON: [&str; 9] = [
+const NOT_ACTED_ON: [&str; 13] = [
     "x-message-ttl",
     "x-expires",
     "x-max-length",
@@ -126,7 +160,27 @@ const NOT_ACTED_ON: [&str; 9] = [
     "x-dead-letter-exchange",
     "x-dead-letter-routing-key",
     "x-max-priority",
-    "x-single-active-consumer",
+    "x-delivery-limit",
+    "x-delayed-retry-type",
+    "x-delayed-retry-min",
+    "x-delayed-retry-max",
+    "x-consumer-timeout",
+];
+
+/// Arguments that choose between replicas, places and ways of storing, of which there is one here. `x-ha-policy` and
+/// its like are not even checked.
+const CHOOSING_NOTHING: [&str; 11] = [
+    "x-queue-mode",
+    "x-queue-version",
+    "x-queue-leader-locator",
+    "x-queue-master-locator",
+    "x-quorum-initial-group-size",
+    "x-max-in-memory-length",
+    "x-max-in-memory-bytes",
+    "x-consumer-disconnected-timeout",
+    "x-ha-policy",
+    "x-ha-nodes",
+    "x-ha-policy-params",
 ];
 
 /// The arguments given that nothing acts on yet: whoever declares with them should be told.
@@ -136,46 +190,82 @@ pub fn not_acted_on(arguments: &FieldTable) -> impl Iterator<Item = &'static str
         .filter(|argument| arguments.contains_key(argument))
 }
 
-/// An argument's value for the comparison; `x-queue-type: classic` counts as absent.
-pub fn compared<'a>(arguments: &'a FieldTable, argument: &str) -> Option<&'a AMQPValue> {
-    let value = arguments.inner().get(argument)?;
-    if argument == "x-queue-type" && string(value).as_deref() == Some("classic") {
-        return None;
-    }
-    Some(value)
+/// The arguments given that make no difference on one node with one store.
+pub fn choosing_nothing(arguments: &FieldTable) -> impl Iterator<Item = &'static str> {
+    CHOOSING_NOTHING
+        .into_iter()
+        .filter(|argument| arguments.contains_key(argument))
 }
 
-/// Checks the arguments of a queue to be created.
+/// An argument's value for the comparison. Every queue has a type, whether it was declared with one or not.
+pub fn compared<'a>(
+    arguments: &'a FieldTable,
+    argument: &str,
+    queue_type: QueueType,
+) -> Option<Cow<'a, AMQPValue>> {
+    match arguments.inner().get(argument) {
+        None if argument == QUEUE_TYPE => {
+            let name = AMQPValue::LongString(queue_type.name().into());
+            Some(Cow::Owned(name))
+        }
+        value => value.map(Cow::Borrowed),
+    }
+}
+
+/// The type that a declaration asks for, `default` if it names none.
+///
+/// # Errors
+/// When there are no queues of that type.
+pub fn queue_type(
+    queue: &Arc<str>,
+    arguments: &FieldTable,
+    default: QueueType,
+) -> Result<QueueType, Refusal> {
+    let Some(value) = arguments.inner().get(QUEUE_TYPE) else {
+        return Ok(default);
+    };
+    let name = string(value).ok_or_else(|| invalid(queue, QUEUE_TYPE, unacceptable(value)))?;
+    QueueType::from_name(&name).ok_or_else(|| {
+        let reason = match name.as_str() {
+            "stream" => "\"this broker has no streams yet\"".to_owned(),
+            _ => format!("\"unsupported queue type '{name}'\""),
+        };
+        invalid(queue, QUEUE_TYPE, reason)
+    })
+}
+
+/// Notes the type in arguments that do not name it, so that it is still known after a restart.
+pub fn note_type(arguments: &mut FieldTable, queue_type: QueueType) {
+    if queue_type != QueueType::default() && !arguments.contains_key(QUEUE_TYPE) {
+        let name = AMQPValue::LongString(queue_type.name().into());
+        arguments.insert(QUEUE_TYPE.into(), name);
+    }
+}
+
+/// Which consumers of a queue with these arguments are active.
+pub fn activation(arguments: &FieldTable, queue_type: QueueType) -> Activation {
+    let is_single = arguments.inner().get("x-single-active-consumer") == Some(&AMQPValue::Boolean(true));
+    match queue_type {
+        _ if !is_single => Activation::All,
+        QueueType::Classic => Activation::Single,
+        QueueType::Quorum => Activation::SingleByPriority,
+    }
+}
+
+/// Checks the arguments of a queue to be created; its type was found by [`queue_type`].
 ///
 /// # Errors
 /// The first argument that is not acceptable, with RabbitMQ's reason.
-pub fn validate(queue: &Arc<str>, arguments: &FieldTable) -> Result<(), Refusal> {
-    check_type(queue, arguments)?;
+pub fn validate(queue: &Arc<str>, arguments: &FieldTable, queue_type: QueueType) -> Result<(), Refusal> {
     for (argument, rule) in RULES {
         if let Some(value) = arguments.inner().get(*argument) {
             check(queue, argument, *rule, value, arguments)?;
         }
     }
-    Ok(())
-}
-
-fn check_type(queue: &Arc<str>, arguments: &FieldTable) -> Result<(), Refusal> {
-    let Some(value) = arguments.inner().get("x-queue-type") else {
-        return Ok(());
-    };
-    match string(value).as_deref() {
-        Some("classic") => Ok(()),
-        Some(kind @ ("quorum" | "stream")) => Err(invalid(
-            queue,
-            "x-queue-type",
-            format!("\"this broker has no queues of type '{kind}' yet\""),
-        )),
-        Some(other) => Err(invalid(
-            queue,
-            "x-queue-type",
-            format!("\"unsupported queue type '{other}'\""),
-        )),
-        None => Err(invalid(queue, "x-queue-type", unacceptable(value))),
+    let mut foreign = queue_type.foreign_arguments();
+    match foreign.find(|argument| arguments.contains_key(argument)) {
+        None => Ok(()),
+        Some(argument) => Err(queue_type.refuses(queue, TypeRefusal::Argument(argument))),
     }
 }
 
@@ -187,11 +277,7 @@ fn check(
     arguments: &FieldTable,
 ) -> Result<(), Refusal> {
     match rule {
-        Rule::OtherType => Err(Refusal::ForeignArgument {
-            queue: Arc::clone(queue),
-            argument,
-        }),
-        Rule::Integer { min, max } => check_integer(queue, argument, value, min, max),
+        Rule::Integer { min, max } => check_integer(queue, argument, value, (min, max)).map(drop),
         Rule::OneOf { values, reason } => match string(value) {
             Some(given) if values.contains(&given.as_str()) => Ok(()),
             Some(_) => Err(invalid(queue, argument, reason.to_owned())),
@@ -221,13 +307,13 @@ fn check(
     }
 }
 
-fn check_integer(
+/// An integer in this range, with RabbitMQ's reason if it is none.
+pub(super) fn check_integer(
     queue: &Arc<str>,
     argument: &str,
     value: &AMQPValue,
-    min: i64,
-    max: i64,
-) -> Result<(), Refusal> {
+    (min, max): (i64, i64),
+) -> Result<i64, Refusal> {
     let Some(given) = integer(value) else {
         return Err(invalid(
             queue,
@@ -242,7 +328,7 @@ fn check_integer(
             format!("\"unsupported queue version '{given}'\""),
         ));
     }
-    let reason = if given < 0 {
+    let reason = if given < min.min(0) {
         format!("{{value_negative,{given}}}")
     } else if given < min {
         format!("{{value_zero,{given}}}")
@@ -251,7 +337,7 @@ fn check_integer(
     } else if given > max {
         format!("{{value_too_large,{given}}}")
     } else {
-        return Ok(());
+        return Ok(given);
     };
     Err(invalid(queue, argument, reason))
 }

@@ -7,6 +7,8 @@ use amq_protocol::types::AMQPValue;
 
 use crate::amqp::field_table::type_name;
 
+use super::queue_type::{QueueType, TypeRefusal};
+
 /// A queue or an exchange, as named in refusals.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Entity {
@@ -75,12 +77,14 @@ pub enum Refusal {
         /// The type it has.
         found: &'static str,
     },
-    /// An argument belongs to another type of queue.
-    ForeignArgument {
+    /// Queues of this type do not do that.
+    OfType {
         /// The queue.
         queue: Arc<str>,
-        /// Which argument.
-        argument: &'static str,
+        /// The type that it has or would have.
+        queue_type: QueueType,
+        /// What they do not do.
+        why: TypeRefusal,
     },
     /// The exchange's type does not accept the binding.
     Binding(String),
@@ -243,15 +247,11 @@ impl Refusal {
             } => {
                 format!("invalid type '{found}' for arg '{argument}' in {}", full(entity))
             }
-            Self::ForeignArgument {
+            Self::OfType {
                 queue: name,
-                argument,
-            } => {
-                format!(
-                    "invalid arg '{argument}' for {} of queue type rabbit_classic_queue",
-                    queue(name)
-                )
-            }
+                queue_type,
+                why,
+            } => why.explanation(*queue_type, &queue(name)),
             Self::NoMoreQueues => "the store's numbers for durable queues are used up".to_owned(),
             Self::Binding(text) => text.clone(),
         }

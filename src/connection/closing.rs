@@ -123,9 +123,9 @@ impl Connection {
         };
         session.flush();
         let mut channels = std::mem::take(&mut self.channels);
-        let emptied: Vec<_> = channels
-            .iter_mut()
-            .map(|(number, channel)| (*number, channel.cancel_all(&mut session)))
+        let left: Vec<_> = channels
+            .values_mut()
+            .flat_map(|channel| channel.cancel_all(&mut session))
             .collect();
         // Once for all channels: each would look through the mail of all the others.
         for delivery in session.take_deliveries(|_| true) {
@@ -133,9 +133,11 @@ impl Connection {
                 channel.return_undelivered(&mut session, &delivery);
             }
         }
-        for (number, emptied) in emptied {
-            let channel = channels.get_mut(&number).expect("it was there a moment ago");
-            channel.give_back(&mut session, emptied);
+        for channel in channels.values_mut() {
+            channel.give_back(&mut session);
+        }
+        for left in left {
+            left.finish(&mut session);
         }
         self.unconfirmed.clear();
         for queue in session.exclusive_queues.drain(..) {

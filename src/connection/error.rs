@@ -6,6 +6,7 @@ use crate::amqp::field_table::TableError;
 use crate::amqp::frame::FrameError;
 use crate::amqp::method::{MethodError, MethodId};
 use crate::amqp::reply_code::ReplyCode;
+use crate::broker::queue_type::TypeRefusal;
 use crate::broker::refusal::{Entity, Refusal};
 
 /// A mistake that ends a channel.
@@ -59,7 +60,11 @@ impl Denied {
     pub fn failure(self, vhost: &str, method: MethodId) -> Failure {
         match self {
             Self::Access(explanation) => channel(ReplyCode::AccessRefused, explanation, method),
-            Self::Refused(refusal) => channel(code(&refusal), refusal.explanation(vhost), method),
+            Self::Refused(refusal) => match code(&refusal) {
+                // What is not offered at all costs the connection, in RabbitMQ as well.
+                code @ ReplyCode::NotImplemented => connection(code, refusal.explanation(vhost), method),
+                code => channel(code, refusal.explanation(vhost), method),
+            },
         }
     }
 }
@@ -68,6 +73,13 @@ fn code(refusal: &Refusal) -> ReplyCode {
     match refusal {
         Refusal::NotFound(_) => ReplyCode::NotFound,
         Refusal::Locked(_) => ReplyCode::ResourceLocked,
+        Refusal::OfType { why, .. } => match why {
+            TypeRefusal::Get => ReplyCode::ResourceLocked,
+            TypeRefusal::DeleteCondition(_) | TypeRefusal::GlobalQos => ReplyCode::NotImplemented,
+            TypeRefusal::Argument(_) | TypeRefusal::Property(_) | TypeRefusal::ServerNamed => {
+                ReplyCode::PreconditionFailed
+            }
+        },
         Refusal::ExclusiveUse(_)
         | Refusal::DefaultExchange
         | Refusal::ReservedName(_)
@@ -78,7 +90,6 @@ fn code(refusal: &Refusal) -> ReplyCode {
         | Refusal::Inequivalent { .. }
         | Refusal::UnknownExchangeType(_)
         | Refusal::InvalidArgument { .. }
-        | Refusal::ForeignArgument { .. }
         | Refusal::ArgumentType { .. }
         | Refusal::NoMoreQueues
         | Refusal::Binding(_) => ReplyCode::PreconditionFailed,

@@ -14,11 +14,13 @@ use crate::store::{Operation, Position, QueueId, QueueRow, RecoveredQueue, Seque
 
 use super::ConnectionId;
 use super::outbox::{Notice, Outbox, SourceId};
-use super::queue::consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot};
+use super::queue::consumers::{Activation, ChannelLimit, ConsumerOptions, ConsumerSlot};
 use super::queue::effects::{Effects, Unread};
 use super::queue::ready::Window;
 use super::queue::{Got, Queue, QueueOptions, Settlement};
+use super::queue_arguments;
 use super::queue_ids::{LiveQueueId, QueueIds};
+use super::queue_type::QueueType;
 
 /// A queue's definition: what it was declared with.
 #[derive(Clone, Debug)]
@@ -31,8 +33,22 @@ pub struct QueueDefinition {
     pub auto_delete: bool,
     /// The connection that alone may use it, and with which it ends.
     pub owner: Option<ConnectionId>,
+    /// What it was declared to be.
+    pub queue_type: QueueType,
     /// Arguments as declared.
     pub arguments: FieldTable,
+}
+
+impl QueueDefinition {
+    /// Which of its consumers are active.
+    pub fn activation(&self) -> Activation {
+        queue_arguments::activation(&self.arguments, self.queue_type)
+    }
+
+    /// Only one of its consumers gets messages, and when it goes another does.
+    pub fn has_single_active_consumer(&self) -> bool {
+        self.activation() != Activation::All
+    }
 }
 
 /// Where a consumer's deliveries go.
@@ -86,7 +102,7 @@ pub struct LiveQueue {
 /// Why a consumer was not added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConsumeRefused {
-    /// An exclusive consumer is there, or this one wants to be and is not alone.
+    /// An exclusive consumer is there, or this one wants to be and is not alone, or others are meant to wait.
     ExclusiveUse,
     /// The queue is gone.
     Deleted,
@@ -106,6 +122,7 @@ impl LiveQueue {
         let options = QueueOptions {
             durable: definition.durable,
             auto_delete: definition.auto_delete,
+            activation: definition.activation(),
             window,
         };
         let queue = Queue::new(options, Unread::default(), Position(0), Position(0));
@@ -116,6 +133,7 @@ impl LiveQueue {
     pub fn recovered(
         ids: &Arc<QueueIds>,
         found: &RecoveredQueue,
+        queue_type: QueueType,
         store: &Arc<dyn Store>,
         window: Window,
     ) -> Arc<Self> {
@@ -132,6 +150,7 @@ impl LiveQueue {
             durable: true,
             auto_delete: row.auto_delete,
             owner: None,
+            queue_type,
             arguments: row.arguments.clone(),
         };
         let unread = Unread {
@@ -144,6 +163,7 @@ impl LiveQueue {
         let options = QueueOptions {
             durable: true,
             auto_delete: row.auto_delete,
+            activation: definition.activation(),
             window,
         };
         let queue = Queue::new(options, unread, *next, (*delivered_before).min(*next));
@@ -229,14 +249,14 @@ impl LiveQueue {
     /// Adds a consumer. Nothing is delivered before [`LiveQueue::dispatch`], so that consume-ok can go first.
     ///
     /// # Errors
-    /// When the queue is gone or in exclusive use.
+    /// When the queue is gone or in exclusive use, or can not be.
     pub fn consume(&self, options: ConsumerOptions, outlet: Outlet) -> Result<ConsumerSlot, ConsumeRefused> {
         let mut state = self.state.lock();
         if state.deleted {
             return Err(ConsumeRefused::Deleted);
         }
-        let is_first = state.queue.consumer_count() == 0;
-        if state.queue.has_exclusive_consumer() || (options.exclusive && !is_first) {
+        let may_be_alone = state.queue.consumer_count() == 0 && !self.definition.has_single_active_consumer();
+        if state.queue.has_exclusive_consumer() || (options.exclusive && !may_be_alone) {
             return Err(ConsumeRefused::ExclusiveUse);
         }
         let slot = state.queue.add_consumer(options);
@@ -248,7 +268,14 @@ impl LiveQueue {
         Ok(slot)
     }
 
-    /// Removes a consumer. Deliveries that lie in its outbox stay there.
+    /// Gives a consumer nothing more, before it is cancelled: what it gives back meanwhile goes before what a single
+    /// active consumer's successor gets.
+    pub fn suspend(&self, slot: ConsumerSlot) {
+        self.state.lock().queue.suspend_consumer(slot);
+    }
+
+    /// Removes a consumer. Deliveries that lie in its outbox stay there. The successor of a single active one gets
+    /// nothing before [`LiveQueue::dispatch`].
     pub fn cancel(self: &Arc<Self>, slot: ConsumerSlot) -> Outcome {
         let (outcome, wakers) = {
             let mut state = self.state.lock();

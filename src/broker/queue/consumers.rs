@@ -1,9 +1,13 @@
 //! Who is next: consumers take turns within their priority; one that can take nothing leaves the rotation until it
-//! can again.
+//! can again. With a single active consumer only that one is ever in the rotation.
 
+mod channel_limit;
+
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use channel_limit::ChannelLimit;
 
 /// Messages that may wait in a consumer's outbox for its socket, whatever its prefetch says.
 const OUTBOX_MESSAGES_MAX: u32 = 4096;
@@ -19,67 +23,17 @@ pub struct ConsumerSlot {
     generation: u32,
 }
 
-/// The limit of `basic.qos(global=true)`, shared by a channel's consumers over all their queues.
-#[derive(Debug)]
-pub struct ChannelLimit {
-    /// 0: none.
-    limit: AtomicU32,
-    unacked: AtomicU32,
-}
-
-impl ChannelLimit {
-    /// A limit that leaves no room before [`ChannelLimit::count_from`].
-    pub fn new(limit: u16) -> Self {
-        Self {
-            limit: AtomicU32::new(u32::from(limit)),
-            unacked: AtomicU32::new(u32::MAX),
-        }
-    }
-
-    /// Starts from the deliveries that are unacked already (RabbitMQ counts those of `basic.get` here too). Call it
-    /// when all consumers are under the limit, so that none takes a message that is not counted.
-    pub fn count_from(&self, unacked: u32) {
-        self.unacked.store(unacked, Ordering::Relaxed);
-    }
-
-    /// Changes the limit; 0 removes it.
-    pub fn set(&self, limit: u16) {
-        self.limit.store(u32::from(limit), Ordering::Relaxed);
-    }
-
-    /// Gives back what settled deliveries took.
-    pub fn release(&self, deliveries: u32) {
-        // Never below none: a limit that wraps around starves its consumers for ever.
-        let mut unacked = self.unacked.load(Ordering::Relaxed);
-        while let Err(changed) = self.unacked.compare_exchange_weak(
-            unacked,
-            unacked.saturating_sub(deliveries),
-            Ordering::Relaxed,
-            Ordering::Relaxed,
-        ) {
-            unacked = changed;
-        }
-    }
-
-    /// Takes room for a delivery that no consumer asked for (`basic.get`).
-    pub fn take_unchecked(&self) {
-        self.unacked.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn has_room(&self) -> bool {
-        let limit = self.limit.load(Ordering::Relaxed);
-        limit == 0 || self.unacked.load(Ordering::Relaxed) < limit
-    }
-
-    /// Takes room for one delivery; two queues may ask at once, and only one gets the last place.
-    fn take(&self) -> bool {
-        self.unacked
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |unacked| {
-                let limit = self.limit.load(Ordering::Relaxed);
-                (limit == 0 || unacked < limit).then_some(unacked + 1)
-            })
-            .is_ok()
-    }
+/// Which of a queue's consumers may take messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Activation {
+    /// All of them, in turns.
+    #[default]
+    All,
+    /// The first one until it goes; then the waiting one of highest priority, and of these the oldest.
+    Single,
+    /// The same, but one of higher priority takes over as soon as the active one has nothing unacked: as RabbitMQ's
+    /// quorum queues do it.
+    SingleByPriority,
 }
 
 /// What a consumer asked for.
@@ -95,22 +49,28 @@ pub struct ConsumerOptions {
     pub prefetch: u16,
     /// The channel's own limit, if it set one.
     pub limit: Option<Arc<ChannelLimit>>,
+    /// How long a delivery may stay unacked, ms; `None` is what the queue says.
+    pub timeout_ms: Option<u64>,
 }
 
 #[derive(Debug)]
 struct Consumer {
     options: ConsumerOptions,
+    /// Lower for one that registered earlier.
+    registration: u64,
     unacked: u32,
     outbox_messages: u32,
     outbox_bytes: usize,
-    /// It stands in the rotation.
-    active: bool,
+    in_rotation: bool,
+    /// It is about to be removed and takes nothing more.
+    is_suspended: bool,
 }
 
 impl Consumer {
     fn can_take(&self) -> bool {
         let prefetch = u32::from(self.options.prefetch);
-        (prefetch == 0 || self.unacked < prefetch)
+        !self.is_suspended
+            && (prefetch == 0 || self.unacked < prefetch)
             && self.outbox_messages < OUTBOX_MESSAGES_MAX
             && self.outbox_bytes < OUTBOX_BYTES_MAX
             && self.options.limit.as_ref().is_none_or(|limit| limit.has_room())
@@ -122,8 +82,14 @@ impl Consumer {
 pub struct Consumers {
     slots: Vec<Slot>,
     free: Vec<u32>,
-    /// Priority, highest first, with the active consumers whose turn comes in this order.
+    /// Priority, highest first, with the consumers whose turn comes in this order.
     rotation: Vec<(i64, VecDeque<u32>)>,
+    activation: Activation,
+    /// The single active consumer; `None` also when all are active.
+    active: Option<u32>,
+    /// The active consumer takes nothing more: one of higher priority waits for it to have nothing unacked.
+    active_yields: bool,
+    registrations: u64,
 }
 
 #[derive(Debug)]
@@ -133,14 +99,25 @@ struct Slot {
 }
 
 impl Consumers {
-    /// Adds a consumer at the end of its priority's rotation.
+    /// None yet.
+    pub fn new(activation: Activation) -> Self {
+        Self {
+            activation,
+            ..Self::default()
+        }
+    }
+
+    /// Adds a consumer at the end of its priority's rotation, or of those that wait to be the active one.
     pub fn add(&mut self, options: ConsumerOptions) -> ConsumerSlot {
+        self.registrations += 1;
         let consumer = Consumer {
             options,
+            registration: self.registrations,
             unacked: 0,
             outbox_messages: 0,
             outbox_bytes: 0,
-            active: false,
+            in_rotation: false,
+            is_suspended: false,
         };
         let index = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot {
@@ -150,30 +127,41 @@ impl Consumers {
             u32::try_from(self.slots.len() - 1).expect("a queue has fewer than 2^32 consumers")
         });
         self.slots[index as usize].consumer = Some(consumer);
-        self.activate(index);
+        match self.activation {
+            Activation::All => self.join_rotation(index),
+            Activation::Single | Activation::SingleByPriority => self.elect(),
+        }
         ConsumerSlot {
             index,
             generation: self.slots[index as usize].generation,
         }
     }
 
-    /// Removes a consumer. What it holds unacked stays with its channel; settling that does no harm here.
+    /// Removes a consumer. What it holds unacked stays with its channel; settling that does no harm here. If it was
+    /// the single active one, another is now, which may be given messages.
     pub fn remove(&mut self, slot: ConsumerSlot) -> bool {
-        let Some(consumer) = self.consumer(slot) else {
+        if self.consumer(slot).is_none() {
             return false;
-        };
-        let active = consumer.active;
+        }
+        self.leave_rotation(slot.index);
         let place = &mut self.slots[slot.index as usize];
         place.consumer = None;
         place.generation = place.generation.wrapping_add(1);
         self.free.push(slot.index);
-        if active {
-            for (_, level) in &mut self.rotation {
-                level.retain(|other| *other != slot.index);
-            }
+        if self.activation != Activation::All {
+            self.active = self.active.filter(|active| *active != slot.index);
+            self.elect();
         }
-        self.rotation.retain(|(_, level)| !level.is_empty());
         true
+    }
+
+    /// Lets a consumer take nothing more, though it keeps its place until [`Consumers::remove`]: what it gives back
+    /// meanwhile comes before what the next single active consumer takes.
+    pub fn suspend(&mut self, slot: ConsumerSlot) {
+        if let Some(consumer) = self.consumer(slot) {
+            consumer.is_suspended = true;
+            self.leave_rotation(slot.index);
+        }
     }
 
     /// The consumer whose turn it is, if any can take a message; its turn is over then.
@@ -191,7 +179,7 @@ impl Consumers {
                         generation: *generation,
                     });
                 }
-                consumer.active = false;
+                consumer.in_rotation = false;
             }
         }
         None
@@ -210,6 +198,9 @@ impl Consumers {
     /// A delivery was settled.
     pub fn settled(&mut self, slot: ConsumerSlot) {
         self.change(slot, |consumer| consumer.unacked -= 1);
+        if self.active_yields {
+            self.elect();
+        }
     }
 
     /// The socket took deliveries out of the outbox.
@@ -263,59 +254,79 @@ impl Consumers {
             return;
         };
         change(consumer);
-        if !consumer.active {
-            self.activate(slot.index);
+        if !consumer.in_rotation {
+            self.join_rotation(slot.index);
         }
     }
 
-    fn activate(&mut self, index: u32) {
+    /// Finds the single active consumer, after anything that could make it another one.
+    fn elect(&mut self) {
+        if self.activation == Activation::Single && self.active.is_some() {
+            return;
+        }
+        let best = (0..)
+            .zip(&self.slots)
+            .filter_map(|(index, slot)| Some((index, slot.consumer.as_ref()?)))
+            .filter(|(index, _)| self.active != Some(*index))
+            .max_by_key(|(_, consumer)| (consumer.options.priority, Reverse(consumer.registration)))
+            .map(|(index, consumer)| (index, consumer.options.priority));
+        self.active_yields = false;
+        if let Some(active) = self.active {
+            let consumer = self.slots[active as usize]
+                .consumer
+                .as_ref()
+                .expect("the active one was not removed");
+            if best.is_none_or(|(_, priority)| priority <= consumer.options.priority) {
+                self.join_rotation(active);
+                return;
+            }
+            let has_unacked = consumer.unacked > 0;
+            self.leave_rotation(active);
+            if has_unacked {
+                self.active_yields = true;
+                return;
+            }
+        }
+        self.active = best.map(|(index, _)| index);
+        if let Some(active) = self.active {
+            self.join_rotation(active);
+        }
+    }
+
+    /// Puts a consumer into the rotation, unless it is there, can take nothing, or has to wait to become active.
+    fn join_rotation(&mut self, index: u32) {
+        let has_to_wait = self.active_yields || self.active != Some(index);
+        if self.activation != Activation::All && has_to_wait {
+            return;
+        }
         let consumer = self.slots[index as usize]
             .consumer
             .as_mut()
             .expect("callers name live consumers");
-        if !consumer.can_take() {
+        if consumer.in_rotation || !consumer.can_take() {
             return;
         }
-        consumer.active = true;
+        consumer.in_rotation = true;
         let priority = consumer.options.priority;
         match self.rotation.binary_search_by(|(other, _)| priority.cmp(other)) {
             Ok(level) => self.rotation[level].1.push_back(index),
             Err(level) => self.rotation.insert(level, (priority, VecDeque::from([index]))),
         }
     }
+
+    fn leave_rotation(&mut self, index: u32) {
+        let consumer = self.slots[index as usize]
+            .consumer
+            .as_mut()
+            .expect("callers name live consumers");
+        if std::mem::take(&mut consumer.in_rotation) {
+            for (_, level) in &mut self.rotation {
+                level.retain(|other| *other != index);
+            }
+        }
+        self.rotation.retain(|(_, level)| !level.is_empty());
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn giving_back_more_than_was_counted_leaves_room() {
-        let limit = ChannelLimit::new(1);
-        limit.count_from(0);
-        limit.release(1);
-        assert!(limit.take(), "nothing is unacked");
-        assert!(!limit.take(), "one is unacked, and one is the limit");
-    }
-
-    #[test]
-    fn a_slot_used_again_is_another_consumer() {
-        let mut consumers = Consumers::default();
-        let first = consumers.add(ConsumerOptions::default());
-        assert!(consumers.remove(first));
-        let second = consumers.add(ConsumerOptions {
-            prefetch: 1,
-            ..ConsumerOptions::default()
-        });
-        assert_eq!(consumers.take_turn(), Some(second));
-        assert!(consumers.book(second, 1));
-        consumers.settled(first);
-        assert_eq!(
-            consumers.take_turn(),
-            None,
-            "what the first one settles is not the second one's"
-        );
-        consumers.settled(second);
-        assert_eq!(consumers.take_turn(), Some(second));
-    }
-}
+mod tests;

@@ -1,7 +1,6 @@
 //! A queue's rules, without its surroundings: every verb changes the queue and adds what the caller must do to
-//! [`Effects`]. It knows no exchange, no store, no connection and no clock.
-//!
-//! A message is ready (in the window or unread in the store) or unacked, or it is not in the queue.
+//! [`Effects`]. It knows no exchange, no store, no connection and no clock. A message is ready (in the window or
+//! unread in the store) or unacked, or it is not in the queue.
 
 pub mod consumers;
 pub mod effects;
@@ -13,7 +12,7 @@ use crate::message::Message;
 use crate::store::{PageEntry, Position};
 
 use super::sparse_deque::SparseDeque;
-use consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot, Consumers};
+use consumers::{Activation, ChannelLimit, ConsumerOptions, ConsumerSlot, Consumers};
 use effects::{Delivery, Effects, Load, Unread};
 use ready::{Ready, ReadyEntry, Window};
 
@@ -24,6 +23,8 @@ pub struct QueueOptions {
     pub durable: bool,
     /// It is deleted with its last consumer.
     pub auto_delete: bool,
+    /// Which of its consumers are active.
+    pub activation: Activation,
     /// What may stay in memory.
     pub window: Window,
 }
@@ -102,14 +103,14 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A new queue, or one whose messages are all `unread` in the store. `next` is the place of the next publish;
-    /// messages below `seen_before` may have been handed out in an earlier run.
+    /// A queue whose messages, if any, are all `unread` in the store. `next` is the place of the next publish; those
+    /// below `seen_before` may have been handed out in an earlier run.
     pub fn new(options: QueueOptions, unread: Unread, next: Position, seen_before: Position) -> Self {
         Self {
             options,
             ready: Ready::new(options.window, unread),
             unacked: SparseDeque::default(),
-            consumers: Consumers::default(),
+            consumers: Consumers::new(options.activation),
             next,
             hand_out: if options.durable {
                 HandOut::Closed
@@ -237,7 +238,7 @@ impl Queue {
         true
     }
 
-    /// Adds a consumer and gives it what is ready. The caller has checked [`Queue::has_exclusive_consumer`].
+    /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`].
     pub fn add_consumer(&mut self, options: ConsumerOptions) -> ConsumerSlot {
         self.was_consumed = true;
         self.consumers.add(options)
@@ -245,11 +246,10 @@ impl Queue {
 
     /// Removes a consumer; its unacked messages stay with its channel.
     pub fn remove_consumer(&mut self, slot: ConsumerSlot, effects: &mut Effects) {
-        if !self.consumers.remove(slot) || !self.consumers.is_empty() {
-            return;
+        if self.consumers.remove(slot) && self.consumers.is_empty() {
+            effects.delete_queue = self.options.auto_delete;
+            self.close_at_rest(effects);
         }
-        effects.delete_queue = self.options.auto_delete;
-        self.close_at_rest(effects);
     }
 
     /// The consumer's socket took deliveries: there is room in its outbox again.
@@ -321,6 +321,11 @@ impl Queue {
         self.consumers.len()
     }
 
+    /// Gives a consumer nothing more; see [`Consumers::suspend`].
+    pub fn suspend_consumer(&mut self, slot: ConsumerSlot) {
+        self.consumers.suspend(slot);
+    }
+
     /// Whether a consumer asked to be the only one.
     pub fn has_exclusive_consumer(&self) -> bool {
         self.consumers.has_exclusive()
@@ -374,9 +379,7 @@ impl Queue {
 
     /// Closes the hand-out when nobody consumes and all that was handed out in this run is settled, or has come back
     /// with its count stored. While a page is on its way it stays open: its answer would be taken for that of the
-    /// next opening.
-    ///
-    /// Between one `basic.get` and the next it is not called, or each would wait for the disk.
+    /// next opening. Between one `basic.get` and the next it is not called, or each would wait for the disk.
     pub fn close_at_rest(&mut self, effects: &mut Effects) {
         let is_at_rest = self.consumers.is_empty() && self.unacked.is_empty() && !self.ready.is_loading();
         if is_at_rest && self.options.durable && self.hand_out == HandOut::Open {

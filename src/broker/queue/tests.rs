@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use super::consumers::{ChannelLimit, ConsumerOptions};
+use super::consumers::{Activation, ChannelLimit, ConsumerOptions};
 use super::effects::{Delivery, Effects, Unread};
 use super::ready::Window;
 use super::{Got, Queue, QueueOptions, Settlement};
@@ -120,6 +120,7 @@ impl History {
         let options = QueueOptions {
             durable,
             auto_delete,
+            activation: Activation::All,
             window: Window {
                 messages: window,
                 bytes: 1 << 20,
@@ -162,6 +163,7 @@ impl History {
                 is_limited,
             } => {
                 let options = ConsumerOptions {
+                    timeout_ms: None,
                     priority,
                     no_ack,
                     exclusive: false,

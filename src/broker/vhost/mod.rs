@@ -21,7 +21,9 @@ use crate::store::{BindingRow, DestinationKind, ExchangeRow, Operation, Recovere
 use super::exchange::{Bindings, ExchangeKind};
 use super::live_queue::LiveQueue;
 use super::queue::ready::Window;
+use super::queue_arguments;
 use super::queue_ids::QueueIds;
+use super::queue_type::QueueType;
 use super::refusal::{Entity, Refusal};
 
 pub use exchanges::ExchangeDeclaration;
@@ -181,12 +183,15 @@ impl Vhost {
     }
 
     /// Takes over a queue found in the store.
-    pub fn recover_queue(&self, found: &RecoveredQueue) {
-        let queue = LiveQueue::recovered(&self.ids, found, &self.stores.durable, self.window);
-        self.topology
-            .write()
-            .queues
-            .insert(Arc::clone(&found.row.name), queue);
+    ///
+    /// # Errors
+    /// When its type is not known to this version.
+    pub fn recover_queue(&self, found: &RecoveredQueue) -> Result<(), Refusal> {
+        let row = &found.row;
+        let queue_type = queue_arguments::queue_type(&row.name, &row.arguments, QueueType::default())?;
+        let queue = LiveQueue::recovered(&self.ids, found, queue_type, &self.stores.durable, self.window);
+        self.topology.write().queues.insert(Arc::clone(&row.name), queue);
+        Ok(())
     }
 
     /// Takes over a binding found in the store, after its two ends.

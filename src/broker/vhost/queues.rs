@@ -9,6 +9,7 @@ use crate::store::{Hold, Sequence};
 use super::super::ConnectionId;
 use super::super::live_queue::{LiveQueue, QueueDefinition};
 use super::super::queue_arguments;
+use super::super::queue_type::{QueueType, TypeRefusal};
 use super::super::refusal::{Difference, Entity, Refusal};
 use super::exchanges::flag;
 use super::{Destination, Vhost};
@@ -24,8 +25,24 @@ pub struct QueueDeclaration {
     pub exclusive: bool,
     /// Is deleted with its last consumer.
     pub auto_delete: bool,
+    /// What it is if the arguments do not say, and it can be that.
+    pub default_type: QueueType,
     /// Arguments.
     pub arguments: FieldTable,
+}
+
+impl QueueDeclaration {
+    /// What it is if the arguments do not say.
+    fn default_type(&self) -> QueueType {
+        let fits = self
+            .default_type
+            .is_compatible(self.durable, self.exclusive, self.auto_delete);
+        if fits {
+            self.default_type
+        } else {
+            QueueType::default()
+        }
+    }
 }
 
 /// A queue that `queue.declare` made or found.
@@ -56,7 +73,7 @@ impl Vhost {
     /// In RabbitMQ's order: owner, equivalence; or arguments, when it has to be created.
     pub fn declare_queue<E: From<Refusal>>(
         &self,
-        asked: QueueDeclaration,
+        mut asked: QueueDeclaration,
         by: ConnectionId,
         may_create: impl FnOnce() -> Result<(), E>,
     ) -> Result<QueueDeclared, E> {
@@ -69,7 +86,11 @@ impl Vhost {
                 sequence: None,
             });
         }
-        queue_arguments::validate(&asked.name, &asked.arguments)?;
+        let default_type = asked.default_type();
+        let queue_type = queue_arguments::queue_type(&asked.name, &asked.arguments, default_type)?;
+        queue_arguments::validate(&asked.name, &asked.arguments, queue_type)?;
+        check_properties(&asked, queue_type)?;
+        queue_arguments::note_type(&mut asked.arguments, queue_type);
         may_create()?;
         // An exclusive queue ends with its connection, so nothing of it is worth keeping on disk.
         let durable = asked.durable && !asked.exclusive;
@@ -78,6 +99,7 @@ impl Vhost {
             durable,
             auto_delete: asked.auto_delete,
             owner: asked.exclusive.then_some(by),
+            queue_type,
             arguments: asked.arguments,
         };
         let (store, stored) = if durable {
@@ -112,7 +134,7 @@ impl Vhost {
     /// ready. Deleting what is not there succeeds.
     ///
     /// # Errors
-    /// When it is exclusive to another connection, or a condition does not hold.
+    /// When it is exclusive to another connection, a condition does not hold, or its type knows no conditions.
     pub fn delete_queue(
         &self,
         name: &str,
@@ -123,6 +145,15 @@ impl Vhost {
             Err(Refusal::NotFound(_)) => return Ok((0, None)),
             found => found?,
         };
+        let condition = match conditions {
+            DeleteConditions { if_unused: true, .. } => Some("if-unused"),
+            DeleteConditions { if_empty: true, .. } => Some("if-empty"),
+            DeleteConditions { .. } => None,
+        };
+        if let (QueueType::Quorum, Some(condition)) = (queue.definition.queue_type, condition) {
+            let why = TypeRefusal::DeleteCondition(condition);
+            return Err(QueueType::Quorum.refuses(&queue.definition.name, why));
+        }
         self.remove_queue(&queue, conditions)
     }
 
@@ -177,6 +208,21 @@ fn check_owner(queue: &Arc<LiveQueue>, by: ConnectionId) -> Result<(), Refusal> 
     }
 }
 
+/// What a type of queue does not allow, in RabbitMQ's order.
+fn check_properties(asked: &QueueDeclaration, queue_type: QueueType) -> Result<(), Refusal> {
+    if queue_type.is_compatible(asked.durable, asked.exclusive, asked.auto_delete) {
+        return Ok(());
+    }
+    let property = if asked.auto_delete {
+        "auto-delete"
+    } else if asked.exclusive {
+        "exclusive-owner"
+    } else {
+        "non-durable"
+    };
+    Err(queue_type.refuses(&asked.name, TypeRefusal::Property(property)))
+}
+
 fn check_equivalence(
     queue: &Arc<LiveQueue>,
     asked: &QueueDeclaration,
@@ -203,9 +249,9 @@ fn check_equivalence(
         return refuse("auto_delete", difference);
     }
     for argument in queue_arguments::COMPARED {
-        let received = queue_arguments::compared(&asked.arguments, argument);
-        let current = queue_arguments::compared(&existing.arguments, argument);
-        if let Some(difference) = Difference::between(received, current) {
+        let received = queue_arguments::compared(&asked.arguments, argument, asked.default_type());
+        let current = queue_arguments::compared(&existing.arguments, argument, existing.queue_type);
+        if let Some(difference) = Difference::between(received.as_deref(), current.as_deref()) {
             return refuse(argument, difference);
         }
     }

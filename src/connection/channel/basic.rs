@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic};
-use amq_protocol::types::{AMQPValue, FieldTable, ShortString};
+use amq_protocol::types::ShortString;
 
-use crate::amqp::field_table::type_name;
 use crate::amqp::method::{self, Content, MethodId};
 use crate::amqp::reply_code::ReplyCode;
+use crate::broker::consumer_arguments::ConsumerArguments;
 use crate::broker::live_queue::{ConsumeRefused, LiveQueue, Outlet};
 use crate::broker::outbox::SourceId;
 use crate::broker::permission::Access;
 use crate::broker::queue::Got;
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerOptions};
-use crate::broker::refusal::{Entity, Refusal, integer};
+use crate::broker::queue_type::{QueueType, TypeRefusal};
+use crate::broker::refusal::{Entity, Refusal};
 
 use super::super::error::{Denied, Failure, connection, queue_is_gone, unimplemented_method};
 use super::super::session::{Session, Wait};
@@ -113,18 +114,39 @@ impl Channel {
             return Err(connection(ReplyCode::NotAllowed, explanation, id));
         }
         let queue_name = self.named(&consume.queue, id)?;
-        let vhost = Arc::clone(&session.vhost);
-        let denied = |denied: Denied| denied.failure(&vhost.name, id);
-        session
-            .check(Access::Read, &Entity::Queue(Arc::clone(&queue_name)))
-            .map_err(denied)?;
-        let queue = vhost
-            .queue(&queue_name, session.id)
-            .map_err(|refusal| denied(refusal.into()))?;
-        let priority = priority(&queue_name, &consume.arguments).map_err(|refusal| denied(refusal.into()))?;
+        let queue = self
+            .start_consumer(session, queue_name, consume, &tag)
+            .map_err(|denied| denied.failure(&session.vhost.name, id))?;
+        if !consume.nowait {
+            let consumer_tag = short(&tag);
+            self.reply(
+                output,
+                basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }),
+            );
+        }
+        queue.dispatch();
+        Ok(())
+    }
+
+    /// Adds a consumer to its queue, which must not give it anything before consume-ok.
+    fn start_consumer(
+        &mut self,
+        session: &mut Session,
+        queue_name: Arc<str>,
+        consume: &basic::Consume,
+        tag: &Arc<str>,
+    ) -> Result<Arc<LiveQueue>, Denied> {
+        session.check(Access::Read, &Entity::Queue(Arc::clone(&queue_name)))?;
+        let queue = session.vhost.queue(&queue_name, session.id)?;
+        let queue_type = queue.definition.queue_type;
+        let arguments = ConsumerArguments::parse(&queue_name, queue_type, &consume.arguments)?;
+        if queue_type == QueueType::Quorum && self.limit.is_some() {
+            return Err(queue_type.refuses(&queue_name, TypeRefusal::GlobalQos).into());
+        }
         let no_ack = consume.no_ack;
         let options = ConsumerOptions {
-            priority,
+            priority: arguments.priority,
+            timeout_ms: arguments.timeout_ms,
             no_ack,
             exclusive: consume.exclusive,
             prefetch: if no_ack { 0 } else { self.prefetch },
@@ -136,33 +158,23 @@ impl Channel {
             channel: self.number,
             source,
         };
-        let slot = queue.consume(options, outlet).map_err(|refused| {
-            denied(Denied::from(match refused {
-                ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(&queue_name)),
-                ConsumeRefused::Deleted => queue_is_gone(&queue_name),
-            }))
+        let slot = queue.consume(options, outlet).map_err(|refused| match refused {
+            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(&queue_name)),
+            ConsumeRefused::Deleted => queue_is_gone(&queue_name),
         })?;
-        self.consumers.insert(Arc::clone(&tag), source);
+        self.consumers.insert(Arc::clone(tag), source);
         self.sources.insert(
             source,
             Source {
                 queue: Arc::clone(&queue),
                 slot: Some(slot),
-                tag: Arc::clone(&tag),
+                tag: Arc::clone(tag),
                 no_ack,
                 unacked: 0,
                 written: Written::default(),
             },
         );
-        if !consume.nowait {
-            let consumer_tag = short(&tag);
-            self.reply(
-                output,
-                basic::AMQPMethod::ConsumeOk(basic::ConsumeOk { consumer_tag }),
-            );
-        }
-        queue.dispatch();
-        Ok(())
+        Ok(queue)
     }
 
     /// Deliveries that are on their way go out before cancel-ok, none after it.
@@ -176,6 +188,9 @@ impl Channel {
             self.forget_if_done(id);
             if outcome.delete {
                 session.delete_unused(&queue);
+            }
+            if queue.definition.has_single_active_consumer() {
+                queue.dispatch();
             }
         }
         if !cancel.nowait {
@@ -203,6 +218,12 @@ impl Channel {
             .vhost
             .queue(&queue_name, session.id)
             .map_err(|refusal| denied(refusal.into()))?;
+        let definition = &queue.definition;
+        if definition.queue_type == QueueType::Quorum && definition.has_single_active_consumer() {
+            return Err(denied(
+                QueueType::Quorum.refuses(&queue_name, TypeRefusal::Get).into(),
+            ));
+        }
         self.try_get(session, output, &queue, get.no_ack);
         Ok(())
     }
@@ -277,21 +298,6 @@ impl Channel {
 
     fn reply(&self, output: &mut Vec<u8>, reply: basic::AMQPMethod) {
         method::encode(output, self.number, &AMQPClass::Basic(reply));
-    }
-}
-
-fn priority(queue: &Arc<str>, arguments: &FieldTable) -> Result<i64, Refusal> {
-    match arguments.inner().get("x-priority") {
-        None => Ok(0),
-        Some(value) => integer(value).ok_or_else(|| invalid_priority(queue, value)),
-    }
-}
-
-fn invalid_priority(queue: &Arc<str>, value: &AMQPValue) -> Refusal {
-    Refusal::InvalidArgument {
-        entity: Entity::Queue(Arc::clone(queue)),
-        argument: "x-priority".into(),
-        reason: format!("\"expected integer, got {}\"", type_name(value)),
     }
 }
 

@@ -93,6 +93,15 @@ pub struct Channel {
     touched: Vec<SourceId>,
 }
 
+/// A queue that a released channel consumed from, and that is not done with it yet.
+#[derive(Debug)]
+pub enum Left {
+    /// It is auto-delete and lost its last consumer.
+    Emptied(Arc<LiveQueue>),
+    /// It has a single active consumer: the successor must not get anything before all was given back.
+    Suspended(Arc<LiveQueue>, ConsumerSlot),
+}
+
 /// What becomes of the channel after a method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -257,33 +266,40 @@ impl Channel {
 
     /// Ends everything that the channel has in the broker.
     pub fn release(&mut self, session: &mut Session) {
-        let emptied = self.cancel_all(session);
+        let left = self.cancel_all(session);
         let number = self.number;
         for delivery in session.take_deliveries(|delivery| delivery.channel == number) {
             self.return_undelivered(session, &delivery);
         }
-        self.give_back(session, emptied);
+        self.give_back(session);
+        for left in left {
+            left.finish(session);
+        }
     }
 
-    /// First step of a release: no consumer gets anything more. Returns the auto-delete queues that lost their last.
-    pub fn cancel_all(&mut self, session: &mut Session) -> Vec<Arc<LiveQueue>> {
+    /// First step of a release: no consumer gets anything more. Returns what is to be finished when all steps are
+    /// done, for all channels if the connection ends.
+    pub fn cancel_all(&mut self, session: &mut Session) -> Vec<Left> {
         session.flush();
         self.incoming = None;
         self.rollback();
         self.consumers.clear();
-        let mut emptied = Vec::new();
+        let mut left = Vec::new();
         for source in self.sources.values_mut() {
-            if let Some(slot) = source.slot.take()
-                && source.queue.cancel(slot).delete
-            {
-                emptied.push(Arc::clone(&source.queue));
+            let Some(slot) = source.slot.take() else { continue };
+            let queue = Arc::clone(&source.queue);
+            if queue.definition.has_single_active_consumer() {
+                queue.suspend(slot);
+                left.push(Left::Suspended(queue, slot));
+            } else if queue.cancel(slot).delete {
+                left.push(Left::Emptied(queue));
             }
         }
-        emptied
+        left
     }
 
-    /// Last step, after the undelivered messages were returned: gives back what is unacked and forgets the rest.
-    pub fn give_back(&mut self, session: &mut Session, emptied: Vec<Arc<LiveQueue>>) {
+    /// Second step, after the undelivered messages were returned: gives back what is unacked and forgets the rest.
+    pub fn give_back(&mut self, session: &mut Session) {
         while let Some((_, Unacked { source, position })) = self.unacked.pop_front() {
             let source = self
                 .sources
@@ -293,9 +309,6 @@ impl Channel {
         }
         session.flush();
         session.batch.forget_queues();
-        for queue in emptied {
-            session.delete_unused(&queue);
-        }
         self.sources.clear();
         self.touched.clear();
         self.mode = Mode::Plain;
@@ -326,6 +339,21 @@ impl Channel {
     fn send_close_ok(&self, output: &mut Vec<u8>) {
         let ok = channel::AMQPMethod::CloseOk(channel::CloseOk {});
         method::encode(output, self.number, &AMQPClass::Channel(ok));
+    }
+}
+
+impl Left {
+    /// Last step of a release.
+    pub fn finish(self, session: &mut Session) {
+        match self {
+            Self::Emptied(queue) => session.delete_unused(&queue),
+            Self::Suspended(queue, slot) => {
+                if queue.cancel(slot).delete {
+                    session.delete_unused(&queue);
+                }
+                queue.dispatch();
+            }
+        }
     }
 }
 

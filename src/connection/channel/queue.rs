@@ -11,6 +11,7 @@ use crate::broker::exchange::ExchangeKind;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::permission::Access;
 use crate::broker::queue_arguments;
+use crate::broker::queue_type::{QueueType, TypeRefusal};
 use crate::broker::refusal::{Entity, Refusal};
 use crate::broker::vhost::{DeleteConditions, QueueDeclaration};
 use crate::store::Sequence;
@@ -62,6 +63,10 @@ impl Channel {
     fn declare(&mut self, session: &mut Session, declare: queue::Declare) -> Result<Reply, Denied> {
         let mut queue = entity_name(&declare.queue);
         if queue.is_empty() {
+            let queue_type = queue_arguments::queue_type(&queue, &declare.arguments, QueueType::default())?;
+            if !queue_type.may_be_server_named() {
+                return Err(queue_type.refuses(&queue, TypeRefusal::ServerNamed).into());
+            }
             queue = session.broker.unique_name("amq.gen-").into();
         } else if queue.starts_with("amq.") {
             return Err(Refusal::ReservedName(Entity::Queue(queue)).into());
@@ -77,6 +82,7 @@ impl Channel {
             durable: declare.durable,
             exclusive: declare.exclusive,
             auto_delete: declare.auto_delete,
+            default_type: QueueType::default(),
             arguments: declare.arguments,
         };
         let declared = session
@@ -91,11 +97,7 @@ impl Channel {
             if declare.exclusive {
                 session.exclusive_queues.push(Arc::clone(&declared.queue));
             }
-            let unused: Vec<_> =
-                queue_arguments::not_acted_on(&declared.queue.definition.arguments).collect();
-            if !unused.is_empty() {
-                warn!(?queue, arguments = ?unused, "queue arguments are kept, but nothing acts on them yet");
-            }
+            warn_of_arguments(&declared.queue);
         }
         self.last_queue = Some(Arc::clone(&queue));
         Ok((declared.sequence, declare_ok(&declared.queue)))
@@ -215,6 +217,19 @@ fn bindable(
     // When both are missing it is the exchange that is named.
     session.vhost.check_exchange(source)?;
     Ok(session.vhost.queue(queue, session.id)?)
+}
+
+/// Tells the operator of arguments that do less than the client may think.
+fn warn_of_arguments(queue: &LiveQueue) {
+    let (name, arguments) = (&queue.definition.name, &queue.definition.arguments);
+    let unused: Vec<_> = queue_arguments::not_acted_on(arguments).collect();
+    if !unused.is_empty() {
+        warn!(queue = ?name, arguments = ?unused, "queue arguments are kept, but nothing acts on them yet");
+    }
+    let choosing_nothing: Vec<_> = queue_arguments::choosing_nothing(arguments).collect();
+    if !choosing_nothing.is_empty() {
+        warn!(queue = ?name, arguments = ?choosing_nothing, "queue arguments choose nothing on a single node");
+    }
 }
 
 fn declare_ok(queue: &Arc<LiveQueue>) -> queue::AMQPMethod {
