@@ -22,10 +22,12 @@ mod names;
 mod permissions;
 mod publish;
 mod queue_arguments;
+mod queue_types;
 mod queues;
 mod routing;
 mod rows;
 mod settle;
+mod single_active_consumer;
 mod states;
 #[path = "../support/mod.rs"]
 mod support;

@@ -140,23 +140,6 @@ fn arguments_beside_numbers_are_406_too() {
 }
 
 #[test]
-fn types_of_queues_that_do_not_exist_yet_are_refused() {
-    let server = server();
-    for kind in ["quorum", "stream"] {
-        let mut client = Client::open(server.address());
-        client.send(&queue_declare("arg-type", 2, &text("x-queue-type", kind)));
-        let close = client.close().unwrap();
-        assert_eq!(
-            (close.channel, close.code, close.id),
-            (1, 406, (50, 10)),
-            "{}",
-            close.text
-        );
-        assert!(close.text.contains(kind), "{}", close.text);
-    }
-}
-
-#[test]
 fn unknown_and_outdated_arguments_are_ignored() {
     let server = server();
     let mut client = Client::open(server.address());

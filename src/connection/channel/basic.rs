@@ -115,7 +115,7 @@ impl Channel {
         }
         let queue_name = self.named(&consume.queue, id)?;
         let queue = self
-            .start_consumer(session, queue_name, consume, &tag)
+            .start_consumer(session, &queue_name, consume, &tag)
             .map_err(|denied| denied.failure(&session.vhost.name, id))?;
         if !consume.nowait {
             let consumer_tag = short(&tag);
@@ -132,16 +132,16 @@ impl Channel {
     fn start_consumer(
         &mut self,
         session: &mut Session,
-        queue_name: Arc<str>,
+        queue_name: &Arc<str>,
         consume: &basic::Consume,
         tag: &Arc<str>,
     ) -> Result<Arc<LiveQueue>, Denied> {
-        session.check(Access::Read, &Entity::Queue(Arc::clone(&queue_name)))?;
-        let queue = session.vhost.queue(&queue_name, session.id)?;
+        session.check(Access::Read, &Entity::Queue(Arc::clone(queue_name)))?;
+        let queue = session.vhost.queue(queue_name, session.id)?;
         let queue_type = queue.definition.queue_type;
-        let arguments = ConsumerArguments::parse(&queue_name, queue_type, &consume.arguments)?;
+        let arguments = ConsumerArguments::parse(queue_name, queue_type, &consume.arguments)?;
         if queue_type == QueueType::Quorum && self.limit.is_some() {
-            return Err(queue_type.refuses(&queue_name, TypeRefusal::GlobalQos).into());
+            return Err(queue_type.refuses(queue_name, TypeRefusal::GlobalQos).into());
         }
         let no_ack = consume.no_ack;
         let options = ConsumerOptions {
@@ -159,8 +159,8 @@ impl Channel {
             source,
         };
         let slot = queue.consume(options, outlet).map_err(|refused| match refused {
-            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(&queue_name)),
-            ConsumeRefused::Deleted => queue_is_gone(&queue_name),
+            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(queue_name)),
+            ConsumeRefused::Deleted => queue_is_gone(queue_name),
         })?;
         self.consumers.insert(Arc::clone(tag), source);
         self.sources.insert(
