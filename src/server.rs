@@ -279,6 +279,7 @@ fn server_properties(identity: &Identity) -> FieldTable {
         "consumer_priorities",
         "authentication_failure_close",
         "per_consumer_qos",
+        "direct_reply_to",
         "accept_consumer_cancel_ok",
     ] {
         capabilities.insert(capability.into(), AMQPValue::Boolean(true));

@@ -86,6 +86,8 @@ pub enum Refusal {
         /// What they do not do.
         why: TypeRefusal,
     },
+    /// Reply queues are reached by name alone.
+    BindReplyQueue,
     /// The exchange's type does not accept the binding.
     Binding(String),
     /// The store has no number left for another durable queue.
@@ -252,6 +254,7 @@ impl Refusal {
                 queue_type,
                 why,
             } => why.explanation(*queue_type, &queue(name)),
+            Self::BindReplyQueue => "cannot bind or unbind to a volatile (direct reply-to) queue".to_owned(),
             Self::NoMoreQueues => "the store's numbers for durable queues are used up".to_owned(),
             Self::Binding(text) => text.clone(),
         }

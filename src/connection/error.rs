@@ -82,6 +82,7 @@ fn code(refusal: &Refusal) -> ReplyCode {
         },
         Refusal::ExclusiveUse(_)
         | Refusal::DefaultExchange
+        | Refusal::BindReplyQueue
         | Refusal::ReservedName(_)
         | Refusal::SystemExchange(_)
         | Refusal::InternalExchange(_) => ReplyCode::AccessRefused,

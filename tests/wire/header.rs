@@ -88,6 +88,7 @@ fn start_names_version_mechanisms_locales_and_properties_in_order() {
         "connection.blocked",
         "consumer_cancel_notify",
         "consumer_priorities",
+        "direct_reply_to",
         "exchange_exchange_bindings",
         "per_consumer_qos",
         "publisher_confirms",

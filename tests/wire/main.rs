@@ -24,6 +24,7 @@ mod publish;
 mod queue_arguments;
 mod queue_types;
 mod queues;
+mod replies;
 mod routing;
 mod rows;
 mod settle;

@@ -6,6 +6,7 @@
 
 mod exchanges;
 mod queues;
+mod replies;
 mod routing;
 
 use std::hash::{Hash, Hasher};
@@ -28,6 +29,7 @@ use super::refusal::{Entity, Refusal};
 
 pub use exchanges::ExchangeDeclaration;
 pub use queues::{DeleteConditions, QueueDeclaration, QueueDeclared};
+pub use replies::{REPLY_QUEUE_PREFIX, REPLY_TO};
 pub use routing::Route;
 
 /// The exchanges that every vhost has from the start; all are durable.
@@ -107,6 +109,8 @@ struct Exchange {
 struct Topology {
     exchanges: FxHashMap<Arc<str>, Exchange>,
     queues: FxHashMap<Arc<str>, Arc<LiveQueue>>,
+    /// Queues of channels that wait for direct replies.
+    reply_queues: FxHashMap<Arc<str>, Arc<LiveQueue>>,
     /// Exchanges that bind a destination, or once did: where to look when it is deleted.
     sources: FxHashMap<Destination, FxHashSet<Arc<str>>>,
 }

@@ -7,6 +7,7 @@ use rustc_hash::FxHashSet;
 use super::super::exchange::ExchangeKind;
 use super::super::live_queue::LiveQueue;
 use super::super::refusal::{Entity, Refusal};
+use super::replies::is_reply_queue_name;
 use super::{Destination, Exchange, Topology, Vhost};
 
 /// Where a message goes.
@@ -16,6 +17,15 @@ pub struct Route {
     pub queues: Vec<Arc<LiveQueue>>,
     /// A headers exchange took part: the next message with the same routing key may go elsewhere.
     pub depends_on_headers: bool,
+    /// It is a reply and its requester is gone: nobody gets it, and nobody is told.
+    pub is_late_reply: bool,
+}
+
+impl Route {
+    /// Nothing takes the message: a publisher that asked to be told is told so.
+    pub fn is_unroutable(&self) -> bool {
+        self.queues.is_empty() && !self.is_late_reply
+    }
 }
 
 impl Vhost {
@@ -77,9 +87,11 @@ impl Topology {
             found.clear();
             for routing_key in routing_keys {
                 if exchange.definition.name.is_empty() {
-                    let queue = std::str::from_utf8(routing_key)
-                        .ok()
-                        .and_then(|name| self.queues.get(name));
+                    let Ok(name) = std::str::from_utf8(routing_key) else {
+                        continue;
+                    };
+                    let queue = self.queues.get(name).or_else(|| self.reply_queues.get(name));
+                    route.is_late_reply |= queue.is_none() && is_reply_queue_name(name);
                     found.extend(queue.cloned().map(Destination::Queue));
                 } else {
                     exchange.bindings.route(routing_key, headers, &mut |destination| {

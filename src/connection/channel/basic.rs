@@ -15,6 +15,7 @@ use crate::broker::queue::Got;
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerOptions};
 use crate::broker::queue_type::{QueueType, TypeRefusal};
 use crate::broker::refusal::{Entity, Refusal};
+use crate::broker::vhost::REPLY_TO;
 
 use super::super::error::{Denied, Failure, connection, queue_is_gone, unimplemented_method};
 use super::super::session::{Session, Wait};
@@ -114,9 +115,12 @@ impl Channel {
             return Err(connection(ReplyCode::NotAllowed, explanation, id));
         }
         let queue_name = self.named(&consume.queue, id)?;
-        let queue = self
-            .start_consumer(session, &queue_name, consume, &tag)
-            .map_err(|denied| denied.failure(&session.vhost.name, id))?;
+        let queue = if *queue_name == *REPLY_TO {
+            self.consume_replies(session, consume.no_ack, &tag, id)?
+        } else {
+            self.start_consumer(session, &queue_name, consume, &tag)
+                .map_err(|denied| denied.failure(&session.vhost.name, id))?
+        };
         if !consume.nowait {
             let consumer_tag = short(&tag);
             self.reply(
@@ -152,21 +156,35 @@ impl Channel {
             prefetch: if no_ack { 0 } else { self.prefetch },
             limit: self.limit.clone().filter(|_| !no_ack),
         };
+        self.add_consumer(session, &queue, options, tag)
+            .map_err(|refused| match refused {
+                ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(queue_name)),
+                ConsumeRefused::Deleted => queue_is_gone(queue_name),
+            })?;
+        Ok(queue)
+    }
+
+    /// Adds a consumer to a queue and notes it under its tag.
+    pub(super) fn add_consumer(
+        &mut self,
+        session: &mut Session,
+        queue: &Arc<LiveQueue>,
+        options: ConsumerOptions,
+        tag: &Arc<str>,
+    ) -> Result<(), ConsumeRefused> {
+        let no_ack = options.no_ack;
         let source = session.next_source();
         let outlet = Outlet {
             outbox: Arc::clone(&session.outbox),
             channel: self.number,
             source,
         };
-        let slot = queue.consume(options, outlet).map_err(|refused| match refused {
-            ConsumeRefused::ExclusiveUse => Refusal::ExclusiveUse(Arc::clone(queue_name)),
-            ConsumeRefused::Deleted => queue_is_gone(queue_name),
-        })?;
+        let slot = queue.consume(options, outlet)?;
         self.consumers.insert(Arc::clone(tag), source);
         self.sources.insert(
             source,
             Source {
-                queue: Arc::clone(&queue),
+                queue: Arc::clone(queue),
                 slot: Some(slot),
                 tag: Arc::clone(tag),
                 no_ack,
@@ -174,7 +192,7 @@ impl Channel {
                 written: Written::default(),
             },
         );
-        Ok(queue)
+        Ok(())
     }
 
     /// Deliveries that are on their way go out before cancel-ok, none after it.
@@ -186,6 +204,7 @@ impl Channel {
             let outcome = queue.cancel(slot);
             self.deliver_mail(session, output, |source| source == id);
             self.forget_if_done(id);
+            self.close_replies(session, &queue);
             if outcome.delete {
                 session.delete_unused(&queue);
             }

@@ -8,6 +8,7 @@ mod exchange;
 mod properties;
 mod publish;
 mod queue;
+mod replies;
 mod settle;
 mod tx;
 
@@ -89,6 +90,8 @@ pub struct Channel {
     /// The queue that an empty name stands for.
     last_queue: Option<Arc<str>>,
     mode: Mode,
+    /// Where answers to this channel's requests go, while it consumes them.
+    reply_queue: Option<Arc<LiveQueue>>,
     /// Sources with `written` to report.
     touched: Vec<SourceId>,
 }
@@ -126,6 +129,7 @@ impl Channel {
             limit: None,
             last_queue: None,
             mode: Mode::Plain,
+            reply_queue: None,
             touched: Vec::new(),
         }
     }
@@ -294,6 +298,9 @@ impl Channel {
             } else if queue.cancel(slot).delete {
                 left.push(Left::Emptied(queue));
             }
+        }
+        if let Some(queue) = self.reply_queue.take() {
+            session.vhost.close_reply_queue(&queue);
         }
         left
     }

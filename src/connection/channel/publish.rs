@@ -7,7 +7,7 @@ use crate::amqp::reply_code::ReplyCode;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::permission::Access;
 use crate::broker::refusal::Entity;
-use crate::broker::vhost::Route;
+use crate::broker::vhost::{REPLY_TO, Route};
 use crate::message::{Message, MessageBuilder};
 
 use super::super::error::{Denied, Failure, bad_properties, connection, precondition};
@@ -127,6 +127,13 @@ impl Channel {
         }
         let cached = find_route(session, &builder)?;
         let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
+        let addressed = match properties.reply_to {
+            Some(reply_to) if reply_to == REPLY_TO.as_bytes() => Some(content::with_reply_to(
+                builder.properties(),
+                self.reply_address()?,
+            )),
+            _ => None,
+        };
         if let Some(expiration) = properties.expiration {
             check_expiration(expiration)?;
         }
@@ -141,11 +148,17 @@ impl Channel {
             properties.delivery_mode == Some(2),
             properties.priority.unwrap_or(0),
         );
-        let message = match rewritten {
+        let changed = match (addressed, rewritten) {
+            (addressed, None) => addressed,
+            (addressed, Some(entries)) => {
+                let properties = addressed.as_deref().unwrap_or(builder.properties());
+                Some(content::with_headers(properties, Some(&entries)))
+            }
+        };
+        let message = match changed {
             None => builder.finish(persistent, priority),
-            Some(entries) => {
+            Some(properties) => {
                 let (exchange, routing_key) = builder.names();
-                let properties = content::with_headers(builder.properties(), Some(&entries));
                 Message::new(exchange, routing_key, &properties, builder.body_bytes())
             }
         };
@@ -166,7 +179,7 @@ impl Channel {
         route: RouteId,
         mandatory: bool,
     ) {
-        let is_unroutable = session.batch.routes.get(route).queues.is_empty();
+        let is_unroutable = session.batch.routes.get(route).is_unroutable();
         let confirm = self.next_confirm();
         if let Mode::Transaction(transaction) = &mut self.mode {
             if !is_unroutable {

@@ -13,11 +13,12 @@ use crate::broker::permission::Access;
 use crate::broker::queue_arguments;
 use crate::broker::queue_type::{QueueType, TypeRefusal};
 use crate::broker::refusal::{Entity, Refusal};
-use crate::broker::vhost::{DeleteConditions, QueueDeclaration};
+use crate::broker::vhost::{DeleteConditions, QueueDeclaration, REPLY_QUEUE_PREFIX, REPLY_TO};
 use crate::store::Sequence;
 
 use super::super::error::{Denied, Failure, no_queue_declared, unimplemented_method};
 use super::super::session::Session;
+use super::replies::declare_reply_queue;
 use super::{Channel, entity_name, name};
 
 /// A reply, and what has to be on disk before it goes out.
@@ -32,6 +33,9 @@ impl Channel {
         method: queue::AMQPMethod,
     ) -> Result<(), Failure> {
         let (nowait, done) = match method {
+            queue::AMQPMethod::Declare(declare) if declare.queue.as_str().starts_with(REPLY_TO) => {
+                (declare.nowait, self.declare_replies(session, &declare))
+            }
             queue::AMQPMethod::Declare(declare) if declare.passive => {
                 (declare.nowait, self.declare_passive(session, &declare))
             }
@@ -101,6 +105,13 @@ impl Channel {
         }
         self.last_queue = Some(Arc::clone(&queue));
         Ok((declared.sequence, declare_ok(&declared.queue)))
+    }
+
+    fn declare_replies(&mut self, session: &Session, declare: &queue::Declare) -> Result<Reply, Denied> {
+        let queue = entity_name(&declare.queue);
+        let ok = declare_reply_queue(session, &queue)?;
+        self.last_queue = Some(queue);
+        Ok((None, queue::AMQPMethod::DeclareOk(ok)))
     }
 
     fn declare_passive(&mut self, session: &mut Session, declare: &queue::Declare) -> Result<Reply, Denied> {
@@ -210,6 +221,9 @@ fn bindable(
     session.check(Access::Read, &Entity::Exchange(Arc::clone(source)))?;
     if source.is_empty() {
         return Err(Refusal::DefaultExchange.into());
+    }
+    if queue.starts_with(REPLY_QUEUE_PREFIX) {
+        return Err(Refusal::BindReplyQueue.into());
     }
     if session.vhost.exchange_kind(source) == Some(ExchangeKind::Topic) {
         session.check_topic(Access::Read, source, routing_key.as_bytes())?;
