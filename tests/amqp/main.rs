@@ -8,6 +8,7 @@ mod bodies;
 mod cancel;
 mod confirms;
 mod consume;
+mod direct_reply_to;
 mod errors;
 mod exchange_to_exchange;
 mod exchanges;
@@ -20,6 +21,7 @@ mod properties;
 mod qos;
 mod queues;
 mod settle;
+mod single_active_consumer;
 #[path = "../support/mod.rs"]
 mod support;
 mod transactions;

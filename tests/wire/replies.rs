@@ -383,6 +383,23 @@ fn a_request_keeps_its_other_properties_and_loses_bcc() {
 }
 
 #[test]
+fn a_requester_that_does_not_read_loses_nothing() {
+    const COUNT: usize = 20_000;
+    // Together more than sockets and outbox hold.
+    const BYTES: usize = 1_000;
+    let server = server();
+    let (mut client, address) = requester(server.address(), "reply-slow");
+    let mut responder = Client::open(server.address());
+    for number in 0..COUNT {
+        responder.send(&publish("", &address, format!("{number:0BYTES$}").as_bytes()));
+    }
+    responder.sync();
+    for number in 0..COUNT {
+        assert_eq!(client.delivery().2.parse(), Ok(number));
+    }
+}
+
+#[test]
 fn requests_and_replies_wait_for_the_commit_of_a_transaction() {
     let server = server();
     let (mut client, address) = requester(server.address(), "reply-tx");
