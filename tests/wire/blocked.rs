@@ -1,6 +1,6 @@
 //! connection.blocked: publishers wait while memory is low, and nobody else does.
 
-use crate::bytes::{Reader, content_header, method, publish, publish_method, queue_declare};
+use crate::bytes::{Reader, consume, content_header, method, publish, publish_method, queue_declare};
 use crate::client::{Client, Login};
 use crate::support::{TestServer, eventually};
 
@@ -71,4 +71,23 @@ fn a_client_that_does_not_know_the_word_is_not_told() {
             8
         );
     }
+}
+
+#[test]
+fn a_blocked_connection_still_gets_deliveries() {
+    let server = short_of_memory();
+    let mut blocked = Client::open(server.address());
+    blocked.call(&queue_declare("blocked-q", 4, &[]), 1, (50, 11));
+    blocked.call(&consume("blocked-q", "t", 2, &[]), 1, (60, 21));
+    // A message without a body is whole with the header that blocks.
+    blocked.send(&publish("", "blocked-q", b""));
+    let (mut was_told, mut was_delivered) = (false, false);
+    while !was_told || !was_delivered {
+        let frame = blocked.frame().expect("the broker keeps the connection");
+        was_told |= frame.id() == (10, 60);
+        was_delivered |= frame.kind == 2;
+    }
+    let mut other = Client::open(server.address());
+    other.send(&publish("", "blocked-q", b""));
+    assert_eq!(blocked.delivery(), (2, false, String::new()));
 }

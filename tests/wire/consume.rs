@@ -1,7 +1,7 @@
 //! Consumers: tags, exclusivity, prefetch, cancel.
 
 use crate::bytes::{
-    Reader, ack, cancel, consume, method, nack, publish, qos, queue_declare, queue_delete, text,
+    Reader, ack, cancel, consume, int, method, nack, publish, qos, queue_declare, queue_delete, text,
 };
 use crate::client::{Client, Login, server};
 use crate::rows::{channel, check, connection};
@@ -144,6 +144,93 @@ fn deleting_the_queue_cancels_consumers_that_understand_it() {
 }
 
 #[test]
+fn after_the_brokers_cancel_the_tag_is_free_and_old_deliveries_can_be_settled() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    for round in 0..2 {
+        queue(&mut client, "con-gone", 3);
+        client.call(&consume("con-gone", "t", 0, &[]), 1, (60, 21));
+        for number in 1..=3 {
+            assert_eq!(client.delivery().0, 3 * round + number);
+        }
+        let mut deleter = Client::open(server.address());
+        deleter.call(&queue_delete("con-gone", 0), 1, (50, 41));
+        assert_eq!(client.expect(1, (60, 30)), b"\x01t\x01");
+        let first = 3 * round + 1;
+        client.send(&[ack(first, false), nack(first + 1, 2), nack(first + 2, 0)].concat());
+        client.sync();
+    }
+}
+
+#[test]
+fn an_exclusive_consumer_leaves_with_its_channel() {
+    let server = server();
+    let mut one = Client::open(server.address());
+    queue(&mut one, "con-ex-gone", 0);
+    one.call(&consume("con-ex-gone", "a", 4, &[]), 1, (60, 21));
+    one.call(&method(20, 40).u16(200).short("").u32(0).on(1), 1, (20, 41));
+    let mut other = Client::open(server.address());
+    other.call(&consume("con-ex-gone", "b", 4, &[]), 1, (60, 21));
+    other.call(&queue_delete("con-ex-gone", 0), 1, (50, 41));
+}
+
+#[test]
+fn arguments_of_consumers_are_checked_and_unknown_ones_ignored() {
+    let server = server();
+    let declare = queue_declare("con-args", 0, &[]);
+    let refused = |argument: &'static str, arguments: Vec<u8>, reason: &str| {
+        let text = format!(
+            "PRECONDITION_FAILED - invalid arg '{argument}' for queue 'con-args' in vhost '/'{reason}"
+        );
+        channel(
+            argument,
+            [&declare[..], &consume("con-args", "t", 0, &arguments)].concat(),
+            406,
+            &text,
+            (60, 20),
+        )
+    };
+    let foreign = " of queue type rabbit_classic_queue";
+    let no_integer = ": \"expected integer, got longstr\"";
+    check(vec![
+        refused("x-priority", text("x-priority", "1"), no_integer),
+        refused("x-consumer-timeout", text("x-consumer-timeout", "1"), no_integer),
+        refused(
+            "x-consumer-timeout",
+            int("x-consumer-timeout", -1),
+            ": {value_negative,-1}",
+        ),
+        refused("x-stream-offset", text("x-stream-offset", "first"), foreign),
+        refused("x-stream-filter", text("x-stream-filter", "a"), foreign),
+        refused(
+            "x-stream-match-unfiltered",
+            crate::bytes::entry("x-stream-match-unfiltered", b't', &[1]),
+            foreign,
+        ),
+    ]);
+    let mut client = Client::open(server.address());
+    let fine = [
+        int("x-priority", -5),
+        int("x-consumer-timeout", 0),
+        crate::bytes::entry("x-cancel-on-ha-failover", b't', &[1]),
+        text("x-foo", "bar"),
+    ];
+    client.call(&consume("con-args", "t", 0, &fine.concat()), 1, (60, 21));
+    client.call(&queue_delete("con-args", 0), 1, (50, 41));
+    client.expect(1, (60, 30));
+    client.call(
+        &queue_declare("con-args", 2, &text("x-queue-type", "quorum")),
+        1,
+        (50, 11),
+    );
+    let text = "PRECONDITION_FAILED - invalid arg 'x-stream-offset' for queue 'con-args' in vhost '/' of queue type \
+                rabbit_quorum_queue";
+    let offset = int("x-stream-offset", 0);
+    client.refused(&consume("con-args", "t", 0, &offset), 1, 406, text, (60, 20));
+    client.call(&queue_delete("con-args", 0), 1, (50, 41));
+}
+
+#[test]
 fn prefetch_is_for_each_consumer_to_come() {
     let server = server();
     let mut client = Client::open(server.address());
@@ -198,7 +285,7 @@ fn a_consumer_of_higher_priority_is_served_first() {
     client.call(&qos(1, false), 1, (60, 11));
     client.call(&consume("con-prior", "low", 0, &[]), 1, (60, 21));
     client.call(
-        &consume("con-prior", "high", 0, &crate::bytes::int("x-priority", 7)),
+        &consume("con-prior", "high", 0, &int("x-priority", 7)),
         1,
         (60, 21),
     );

@@ -197,6 +197,34 @@ fn cc_and_bcc_add_routing_keys_and_bcc_stays_secret() {
 }
 
 #[test]
+fn copies_are_for_every_exchange_and_only_for_strings_under_the_exact_names() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    for (exchange, kind) in [("pub-copy-t", "topic"), ("pub-copy-d", "direct")] {
+        let queue = format!("{exchange}-q");
+        client.call(&exchange_declare(exchange, kind, 4, &[]), 1, (40, 11));
+        client.call(&queue_declare(&queue, 4, &[]), 1, (50, 11));
+        client.call(&queue_bind(&queue, exchange, "copy", &[]), 1, (50, 21));
+        let mixed = [
+            Fields::default().u8(b'I').u32(7).bytes(),
+            Fields::default().u8(b'S').long("copy").bytes(),
+            Fields::default().u8(b't').u8(1).bytes(),
+        ]
+        .concat();
+        let array = Fields::default().long(mixed).bytes();
+        for (name, body) in [("CC", &b"1"[..]), ("BCC", b"2"), ("cc", b"no"), ("Bcc", b"no")] {
+            let headers = table(&crate::bytes::entry(name, b'A', &array));
+            client.send(&publish_with(exchange, "other", 0, HEADERS, &headers, body));
+        }
+        let empty = table(&crate::bytes::entry("CC", b'A', &strings(&[])));
+        client.send(&publish_with(exchange, "other", 0, HEADERS, &empty, b"no"));
+        assert_eq!(client.get(&queue).map(|got| got.2), Some("1".to_owned()));
+        assert_eq!(client.get(&queue).map(|got| got.2), Some("2".to_owned()));
+        assert_eq!(client.get(&queue), None);
+    }
+}
+
+#[test]
 fn all_properties_come_back_byte_for_byte() {
     let server = server();
     let mut client = Client::open(server.address());

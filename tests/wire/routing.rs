@@ -1,8 +1,8 @@
 //! Bindings and what follows them: routes, alternates, and exchanges that go with their last binding.
 
 use crate::bytes::{
-    exchange_declare, exchange_delete, int, publish, publish_with, queue_bind, queue_declare, queue_unbind,
-    text,
+    exchange_bind, exchange_declare, exchange_delete, int, publish, publish_with, queue_bind, queue_declare,
+    queue_unbind, text,
 };
 use crate::client::{Client, server};
 use crate::rows::{channel, check};
@@ -79,6 +79,56 @@ fn a_message_takes_the_alternate_only_when_nothing_matches() {
     assert_eq!(client.get("ex-main-q").unwrap().2, "matched");
     client.call(&exchange_delete("ex-main", 0), 1, (40, 21));
     client.call(&exchange_delete("ex-alt", 0), 1, (40, 21));
+}
+
+#[test]
+fn alternates_are_followed_once_each_and_may_be_missing_or_internal() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    // one → two (internal) → three → one, and a queue at three; four leads nowhere.
+    for (name, bits, alternate) in [
+        ("ex-one", 4, "ex-two"),
+        ("ex-two", 4 | 8, "ex-three"),
+        ("ex-three", 4, "ex-one"),
+        ("ex-four", 4, "ex-nowhere"),
+    ] {
+        let arguments = text("alternate-exchange", alternate);
+        client.call(&exchange_declare(name, "direct", bits, &arguments), 1, (40, 11));
+    }
+    client.call(&queue_declare("ex-three-q", 4, &[]), 1, (50, 11));
+    client.call(&queue_bind("ex-three-q", "ex-three", "k", &[]), 1, (50, 21));
+    client.send(&publish_with("ex-one", "k", 1, 0, &[], b"routed"));
+    assert_eq!(client.get("ex-three-q").unwrap().2, "routed");
+    assert_eq!(client.get("ex-three-q"), None, "it comes once");
+    for exchange in ["ex-one", "ex-four"] {
+        client.send(&publish_with(exchange, "unknown", 1, 0, &[], b"back"));
+        assert_eq!(client.message((60, 50)).body, b"back");
+    }
+}
+
+#[test]
+fn a_match_that_leads_nowhere_is_a_match() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    client.call(&exchange_declare("ex-end", "fanout", 0, &[]), 1, (40, 11));
+    client.call(&exchange_declare("ex-rest", "fanout", 0, &[]), 1, (40, 11));
+    let arguments = text("alternate-exchange", "ex-rest");
+    client.call(
+        &exchange_declare("ex-start", "direct", 0, &arguments),
+        1,
+        (40, 11),
+    );
+    client.call(&exchange_bind(30, "ex-end", "ex-start", "k"), 1, (40, 31));
+    client.call(&queue_declare("ex-rest-q", 4, &[]), 1, (50, 11));
+    client.call(&queue_bind("ex-rest-q", "ex-rest", "", &[]), 1, (50, 21));
+    client.send(&publish_with("ex-start", "k", 1, 0, &[], b"dead end"));
+    assert_eq!(client.message((60, 50)).body, b"dead end");
+    client.send(&publish_with("ex-start", "other", 1, 0, &[], b"rest"));
+    assert_eq!(client.get("ex-rest-q").unwrap().2, "rest");
+    assert_eq!(client.get("ex-rest-q"), None);
+    for exchange in ["ex-start", "ex-end", "ex-rest"] {
+        client.call(&exchange_delete(exchange, 0), 1, (40, 21));
+    }
 }
 
 #[test]
