@@ -12,7 +12,7 @@ use super::handshake::PROTOCOL_HEADER;
 use super::*;
 use crate::broker::Parts;
 use crate::broker::alarms::Alarm;
-use crate::broker::permission::{Permission, Permissions};
+use crate::broker::permission::{Permission, Permissions, TopicPermission};
 use crate::broker::queue::ready::Window;
 use crate::broker::user::{PasswordHash, User, Users};
 use crate::broker::vhost::Stores;
@@ -20,13 +20,16 @@ use crate::store::Recovered;
 use crate::store::memory::MemoryStore;
 
 fn broker() -> Arc<Broker> {
+    broker_with(Permissions::default())
+}
+
+fn broker_with(mut permissions: Permissions) -> Arc<Broker> {
     let mut users = Users::new(Vec::new());
     users.insert(User {
         name: "guest".into(),
         tags: Vec::new(),
         password: PasswordHash::new(b"guest", [0; 4]),
     });
-    let mut permissions = Permissions::default();
     permissions.set("guest", "/", Permission::new(".*", ".*", ".*").unwrap());
     let stores = Stores {
         durable: Arc::new(MemoryStore::default()),
@@ -177,6 +180,51 @@ fn a_publisher_is_blocked_while_an_alarm_stands_and_then_goes_on() {
         };
         assert_eq!(sent(&mut connection), expected, "what waited is worked off");
         assert!(connection.wants_read());
+    }
+}
+
+#[test]
+fn topic_permissions_are_for_copies_too() {
+    let mut permissions = Permissions::default();
+    let own = TopicPermission::new("guest", "/", "^own", "").unwrap();
+    permissions.set_topic("guest", "/", "amq.topic", own);
+    let (broker, now) = (broker_with(permissions), Instant::now());
+    for (name, copy, is_refused) in [
+        ("CC", "own.copy", false),
+        ("CC", "others", true),
+        ("BCC", "others", true),
+        ("cc", "others", false),
+    ] {
+        let mut connection = opened(&broker, now, 0, false);
+        let mut bytes = Vec::new();
+        let publish = basic::Publish {
+            exchange: "amq.topic".into(),
+            routing_key: "own.key".into(),
+            mandatory: false,
+            immediate: false,
+        };
+        let publish = AMQPClass::Basic(basic::AMQPMethod::Publish(publish));
+        method::encode(&mut bytes, 1, &publish);
+        let copy_len = u8::try_from(copy.len()).unwrap();
+        let array = [&[b'S', 0, 0, 0, copy_len][..], copy.as_bytes()].concat();
+        let array_len = u8::try_from(array.len()).unwrap();
+        let name_len = u8::try_from(name.len()).unwrap();
+        let entry = [
+            &[name_len][..],
+            name.as_bytes(),
+            &[b'A', 0, 0, 0, array_len],
+            &array,
+        ]
+        .concat();
+        let entry_len = u8::try_from(entry.len()).unwrap();
+        let header = [
+            &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, entry_len],
+            &entry[..],
+        ];
+        frame::header_frame(&mut bytes, 1, &header.concat());
+        connection.receive(&bytes, now);
+        let expected: &[_] = if is_refused { &[CHANNEL_CLOSE] } else { &[] };
+        assert_eq!(sent(&mut connection), expected, "{name} {copy}");
     }
 }
 
