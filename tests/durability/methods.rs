@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use amq_protocol::protocol::{AMQPClass, basic, confirm, exchange, queue};
+use amq_protocol::types::FieldTable;
 
 use crate::client::{Client, Delivery, Event};
 
@@ -55,6 +56,16 @@ impl Client {
         self.declare_with(queue::Declare {
             queue: name.into(),
             passive: true,
+            ..queue::Declare::default()
+        })
+    }
+
+    /// A durable queue with arguments.
+    pub fn declare_typed(&mut self, name: &str, arguments: &FieldTable) -> io::Result<u32> {
+        self.declare_with(queue::Declare {
+            queue: name.into(),
+            durable: true,
+            arguments: arguments.clone(),
             ..queue::Declare::default()
         })
     }

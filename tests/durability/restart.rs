@@ -4,6 +4,8 @@ use std::fs;
 use std::process::{Command, Output};
 use std::thread;
 
+use amq_protocol::types::{AMQPValue, FieldTable};
+
 use crate::client::{Client, Event};
 use crate::support::TestServer;
 
@@ -225,4 +227,35 @@ fn a_database_of_somebody_else_is_refused() {
     let path = directory.path().to_str().unwrap();
     let text = text(&refusal(&["--listen", "127.0.0.1:0", "--data-dir", path]));
     assert!(text.contains("leveret.db") && text.contains("not"), "{text}");
+}
+
+#[test]
+fn a_queue_is_of_the_same_type_and_has_one_active_consumer_afterwards() {
+    let mut server = TestServer::start();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("quorum".into()));
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    connect(&server).declare_typed("typed", &arguments).unwrap();
+    server.kill_and_restart();
+    connect(&server).declare_typed("typed", &arguments).unwrap();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString("classic".into()));
+    let refused = connect(&server).declare_typed("typed", &arguments).unwrap_err();
+    assert!(refused.to_string().contains("406"), "another type: {refused}");
+    let refused = connect(&server).get("typed").unwrap_err();
+    assert!(
+        refused.to_string().contains("405"),
+        "only for its consumer: {refused}"
+    );
+    let (mut first, mut second) = (connect(&server), connect(&server));
+    first.consume("typed").unwrap();
+    second.consume("typed").unwrap();
+    let mut publisher = connect(&server);
+    publisher.publish("", "typed", true, b"1");
+    publisher.publish("", "typed", true, b"2");
+    publisher.flush().unwrap();
+    assert_eq!(first.expect_delivery().body, b"1");
+    assert_eq!(first.expect_delivery().body, b"2");
+    drop(first);
+    assert_eq!(second.expect_delivery().body, b"1");
+    assert_eq!(second.expect_delivery().body, b"2");
 }
