@@ -23,6 +23,7 @@ def test_server_announces_what_clients_ask_for(connection):
         "connection.blocked",
         "authentication_failure_close",
         "per_consumer_qos",
+        "direct_reply_to",
     ):
         assert properties["capabilities"][capability] is True
 

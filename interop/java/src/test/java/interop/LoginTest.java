@@ -31,7 +31,8 @@ class LoginTest extends BrokerTest {
     Map<?, ?> capabilities = assertInstanceOf(Map.class, properties.get("capabilities"));
     for (String capability : new String[] {
       "publisher_confirms", "exchange_exchange_bindings", "basic.nack", "consumer_cancel_notify",
-      "connection.blocked", "authentication_failure_close", "per_consumer_qos"
+      "connection.blocked", "authentication_failure_close", "per_consumer_qos",
+      "direct_reply_to"
     }) {
       assertEquals(true, capabilities.get(capability), capability);
     }
