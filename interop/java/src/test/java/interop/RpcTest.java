@@ -18,7 +18,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import org.junit.jupiter.api.Test;
 
-/** Request and reply with the client's own RPC classes, over a reply queue the server named. */
+/** Request and reply with the client's own RPC classes, over a reply queue the server named or none. */
 class RpcTest extends BrokerTest {
 
   private static final class Doubler extends StringRpcServer {
@@ -37,6 +37,12 @@ class RpcTest extends BrokerTest {
     String replies = own.queueDeclare().getQueue();
     return new RpcClient(
         new RpcClientParams().channel(own).exchange("").routingKey(requests).replyTo(replies).timeout(15_000));
+  }
+
+  /** Waits for its replies on amq.rabbitmq.reply-to, which is the client's default. */
+  private RpcClient directClient(String requests) throws Exception {
+    Channel own = connect("guest", "guest", "/").createChannel();
+    return new RpcClient(new RpcClientParams().channel(own).exchange("").routingKey(requests).timeout(15_000));
   }
 
   /** Serves until the server's channel closes; the future tells how the loop ended. */
@@ -88,6 +94,24 @@ class RpcTest extends BrokerTest {
       assertEquals(25, call.get());
     }
     callers.shutdown();
+    server.getChannel().close();
+    assertTrue(within(ended).isInitiatedByApplication());
+  }
+
+  @Test
+  void directRepliesNeedNoQueue() throws Exception {
+    String requests = queue();
+    Doubler server = new Doubler(connection.createChannel(), requests);
+    CompletableFuture<ShutdownSignalException> ended = serve(server);
+    List<RpcClient> clients = List.of(directClient(requests), directClient(requests));
+    for (int i = 0; i < 25; i++) {
+      for (RpcClient client : clients) {
+        assertEquals("ab" + i + "ab" + i, client.stringCall("ab" + i));
+      }
+    }
+    for (RpcClient client : clients) {
+      client.close();
+    }
     server.getChannel().close();
     assertTrue(within(ended).isInitiatedByApplication());
   }
