@@ -60,8 +60,6 @@ fn missing(queue: &str) -> String {
 #[test]
 fn mistakes_are_refused() {
     let replies = consume(REPLY_TO, "a", NO_ACK, &[]);
-    let nobody = "amq.rabbitmq.reply-to.AAAAAAAAAAAAAAAAAAAAAA";
-    let volatile = "ACCESS_REFUSED - cannot bind or unbind to a volatile (direct reply-to) queue";
     check(vec![
         channel(
             "with acks",
@@ -98,6 +96,14 @@ fn mistakes_are_refused() {
             "PRECONDITION_FAILED - fast reply consumer does not exist",
             (60, 40),
         ),
+    ]);
+}
+
+#[test]
+fn reply_queues_are_known_to_their_requesters_alone() {
+    let nobody = "amq.rabbitmq.reply-to.AAAAAAAAAAAAAAAAAAAAAA";
+    let volatile = "ACCESS_REFUSED - cannot bind or unbind to a volatile (direct reply-to) queue";
+    check(vec![
         channel("get", get(REPLY_TO, true), 404, &missing(REPLY_TO), (60, 70)),
         channel("purge", queue_purge(REPLY_TO), 404, &missing(REPLY_TO), (50, 30)),
         channel(
