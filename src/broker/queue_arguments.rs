@@ -360,3 +360,32 @@ fn string(value: &AMQPValue) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_operator_hears_of_arguments_that_make_no_difference() {
+        let mut arguments = FieldTable::default();
+        for argument in ["x-queue-mode", "x-ha-policy", "x-max-length", "x-unknown"] {
+            arguments.insert(argument.into(), AMQPValue::LongInt(1));
+        }
+        let told: Vec<_> = choosing_nothing(&arguments).collect();
+        assert_eq!(told, ["x-queue-mode", "x-ha-policy"]);
+    }
+
+    #[test]
+    fn a_type_that_was_chosen_for_the_client_is_noted() {
+        let queue: Arc<str> = "q".into();
+        for (queue_type, noted) in [(QueueType::Classic, false), (QueueType::Quorum, true)] {
+            let mut arguments = FieldTable::default();
+            note_type(&mut arguments, queue_type);
+            assert_eq!(arguments.contains_key(QUEUE_TYPE), noted);
+            assert_eq!(
+                super::queue_type(&queue, &arguments, QueueType::Classic),
+                Ok(queue_type)
+            );
+        }
+    }
+}
