@@ -6,12 +6,27 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use amq_protocol::types::{AMQPValue, FieldTable};
-use leveret::amqp::field_table;
-use leveret::broker::exchange::{Bindings, ExchangeKind};
+use leveret::amqp::{content, field_table};
+use leveret::broker::exchange::{Bindings, Criteria, Destination, ExchangeKind, fingerprint};
 use leveret::broker::permission::{Access, Permission};
+use leveret::broker::queue_type::QueueType;
 
 /// How long each line is measured.
 const MEASURE: Duration = Duration::from_millis(60);
+
+/// A queue.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Queue(u32);
+
+impl Destination for Queue {
+    fn fingerprint(&self) -> u64 {
+        fingerprint(true, &self.0.to_string())
+    }
+
+    fn queue_type(&self) -> Option<QueueType> {
+        Some(QueueType::Classic)
+    }
+}
 
 fn main() {
     for count in [1_000, 100_000] {
@@ -78,17 +93,32 @@ fn main() {
         None,
         1_000,
     );
+    for kind in [
+        ExchangeKind::ConsistentHash,
+        ExchangeKind::ModulusHash,
+        ExchangeKind::Random,
+    ] {
+        for count in [10, 1_000] {
+            let bound = bindings(kind, count, |_| ("1".to_owned(), FieldTable::default()));
+            let what = format!("{}, {count} bindings", kind.name());
+            route(&what, &bound, "customer-4711", None, 1);
+        }
+    }
     hostile();
     going_away();
     permission();
 }
 
 /// Bindings to the destinations 0 to `count`, by number.
-fn bindings(kind: ExchangeKind, count: u32, binding: impl Fn(u32) -> (String, FieldTable)) -> Bindings<u32> {
-    let mut bindings = Bindings::new(kind);
+fn bindings(
+    kind: ExchangeKind,
+    count: u32,
+    binding: impl Fn(u32) -> (String, FieldTable),
+) -> Bindings<Queue> {
+    let mut bindings = Bindings::new(kind, &FieldTable::default(), 0);
     for n in 0..count {
         let (key, arguments) = binding(n);
-        bindings.bind(key.as_bytes(), &arguments, n);
+        bindings.bind(key.as_bytes(), &arguments, Queue(n));
     }
     bindings
 }
@@ -123,18 +153,18 @@ fn entries(shop: u32) -> Vec<u8> {
     entries
 }
 
-fn route(what: &str, bindings: &Bindings<u32>, key: &str, headers: Option<&[u8]>, expected: u32) {
+fn route(what: &str, bindings: &Bindings<Queue>, key: &str, headers: Option<&[u8]>, expected: u32) {
     let mut found = 0;
-    bindings.route(key.as_bytes(), headers, &mut |_| found += 1);
+    let criteria = Criteria {
+        routing_keys: &[key.as_bytes()],
+        properties: &content::with_headers(&[0, 0], headers),
+    };
+    bindings.route(&criteria, &mut |_| found += 1);
     assert_eq!(found, expected, "{what}");
     measure(what, || {
-        bindings.route(
-            black_box(key.as_bytes()),
-            black_box(headers),
-            &mut |destination| {
-                black_box(destination);
-            },
-        );
+        bindings.route(black_box(&criteria), &mut |destination| {
+            black_box(destination);
+        });
     });
 }
 
@@ -156,8 +186,8 @@ fn going_away() {
     for kind in [ExchangeKind::Direct, ExchangeKind::Fanout, ExchangeKind::Topic] {
         let mut bindings = bindings(kind, 100_000, |n| (pattern(n), FieldTable::default()));
         measure(&format!("{}, bind and remove one of 100000", kind.name()), || {
-            bindings.bind(b"shop.7.order.placed", &FieldTable::default(), 1_000_000);
-            black_box(bindings.remove_destination(&1_000_000));
+            bindings.bind(b"shop.7.order.placed", &FieldTable::default(), Queue(1_000_000));
+            black_box(bindings.remove_destination(&Queue(1_000_000)));
         });
     }
 }

@@ -17,7 +17,9 @@ use nix::sys::resource::{UsageWho, getrusage};
 
 use leveret::message::Message;
 use leveret::store::sqlite::{SqliteStore, StoreSettings};
-use leveret::store::{Operation, Page, PageRequest, PageSink, Position, QueueId, QueueRow, Store};
+use leveret::store::{
+    Operation, Page, PageRequest, PageSink, Position, PublishEntry, QueueId, QueueRow, Store,
+};
 
 /// As the broker has it.
 #[global_allocator]
@@ -180,7 +182,12 @@ fn publish(case: Steady, first: u64, count: u64) -> Vec<Operation> {
                 } else {
                     new(0)
                 };
-                (Position(first + at as u64), message)
+                PublishEntry {
+                    position: Position(first + at as u64),
+                    message,
+                    expires_at: None,
+                    is_persistent: true,
+                }
             });
             Operation::Publish {
                 queue: QueueId(queue),
@@ -224,6 +231,8 @@ fn read_pages() {
             to: Position(depth),
             messages_max: 1000,
             bytes_max: 1 << 20,
+            expired_at: None,
+            tag: 0,
             sink: Arc::new(Sink(sender.clone())),
         })]);
         let page = pages.recv().expect("a page");

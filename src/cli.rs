@@ -28,8 +28,30 @@ pub enum Command {
     },
     /// Print the commented configuration file with every key and its default
     DefaultConfig,
+    /// Read a password, one line, from the standard input and print its hash, for `password_hash` in the configuration
+    HashPassword,
+    /// Definitions as RabbitMQ exports them, in the data directory of a broker that does not run
+    #[command(subcommand)]
+    Definitions(DefinitionsCommand),
     /// Measure this or any other AMQP 0-9-1 broker, or two of them in turns
     Bench(bench::Arguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DefinitionsCommand {
+    /// Import a file: all of it, or nothing and a reason
+    Import {
+        /// The file
+        file: PathBuf,
+        /// Take the file for the export of a single virtual host, and import it into this one
+        #[arg(long, value_name = "NAME")]
+        vhost: Option<String>,
+    },
+    /// Write down all that a broker on this directory would have
+    Export {
+        /// The file [default: the standard output]
+        file: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

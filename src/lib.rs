@@ -8,10 +8,13 @@
 pub mod amqp;
 pub mod bench;
 pub mod broker;
+pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod definitions;
 pub mod message;
 pub mod net;
+mod password_checker;
 mod resources;
 pub mod server;
 pub mod store;

@@ -8,9 +8,13 @@ use std::io::{self, IsTerminal, Write};
 
 use leveret::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::reload::Handle;
+
+/// Changes the level of what is logged from now on, not its format.
+pub type SetLog = Box<dyn Fn(&Log) -> Result<(), String> + Send + Sync>;
 
 /// Begins logging for the rest of the process.
-pub fn start(log: &Log) -> Result<(), Box<dyn Error>> {
+pub fn start(log: &Log) -> Result<SetLog, Box<dyn Error>> {
     let filter = EnvFilter::builder().parse(&log.level)?;
     let is_terminal = io::stdout().is_terminal();
     // A reader that went away must not end the broker: by default a failed write is told on the standard error,
@@ -19,12 +23,31 @@ pub fn start(log: &Log) -> Result<(), Box<dyn Error>> {
         .log_internal_errors(false)
         .with_env_filter(filter)
         .with_ansi(is_terminal);
-    let started = match log.format {
-        LogFormat::Text => lines.with_writer(|| Line(io::stdout())).try_init(),
+    let failed = |error: Box<dyn Error + Send + Sync>| -> Box<dyn Error> { error };
+    Ok(match log.format {
+        LogFormat::Text => {
+            let lines = lines.with_writer(|| Line(io::stdout())).with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(failed)?;
+            setter(handle)
+        }
         // JSON escapes by itself.
-        LogFormat::Json => lines.json().try_init(),
-    };
-    started.map_err(|error| -> Box<dyn Error> { error })
+        LogFormat::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            lines.try_init().map_err(failed)?;
+            setter(handle)
+        }
+    })
+}
+
+fn setter<S: 'static>(handle: Handle<EnvFilter, S>) -> SetLog {
+    Box::new(move |log| {
+        let filter = EnvFilter::builder()
+            .parse(&log.level)
+            .map_err(|error| error.to_string())?;
+        handle.reload(filter).map_err(|error| error.to_string())
+    })
 }
 
 /// Makes one line of each event. The subscriber writes an event with one call, a line break at its end.

@@ -6,20 +6,25 @@ mod cli;
 mod logging;
 
 use std::error::Error;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use leveret::bench;
+use leveret::broker::password::PasswordHash;
 use leveret::config::{Config, ConfigError, SAMPLE};
 use leveret::server;
 use mimalloc::MiMalloc;
 
-use crate::cli::{Arguments, Command};
+use crate::cli::{Arguments, Command, DefinitionsCommand};
 
 // Every message in memory is an allocation of its own; the system's allocator costs about a third more per message.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
+
+/// More is not read of a line that should be a password.
+const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -27,6 +32,8 @@ fn main() -> ExitCode {
         None => serve(&arguments),
         Some(Command::CheckConfig { show }) => check_config(&arguments, *show),
         Some(Command::DefaultConfig) => print(SAMPLE),
+        Some(Command::Definitions(command)) => definitions(&arguments, command),
+        Some(Command::HashPassword) => hash_password(),
         Some(Command::Bench(arguments)) => bench::run(arguments).map_err(Into::into),
     };
     match done {
@@ -41,16 +48,18 @@ fn main() -> ExitCode {
 type Done = Result<(), Box<dyn Error>>;
 
 fn serve(arguments: &Arguments) -> Done {
-    let config = Config::load(&arguments.sources())?;
-    logging::start(&config.log)?;
+    let sources = arguments.sources();
+    let config = Config::load(&sources)?;
+    let set_log = logging::start(&config.log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(server::run(config))?;
+    runtime.block_on(server::run(config, sources, set_log))?;
     Ok(())
 }
 
 fn check_config(arguments: &Arguments, show: bool) -> Done {
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
+    server::check_files(&config)?;
     if show {
         return print(&config.show()?);
     }
@@ -58,6 +67,42 @@ fn check_config(arguments: &Arguments, show: bool) -> Done {
         Some(file) => print(&format!("{}: ok\n", file.display())),
         None => print("no file; the built-in defaults: ok\n"),
     }
+}
+
+fn definitions(arguments: &Arguments, command: &DefinitionsCommand) -> Done {
+    let config = Config::load(&arguments.sources())?;
+    match command {
+        DefinitionsCommand::Import { file, vhost } => {
+            let imported = server::import_definitions(&config, file, vhost.as_deref())?;
+            imported.notes.iter().for_each(|note| say(note));
+            print(&format!("imported {}: {}\n", file.display(), imported.summary))
+        }
+        DefinitionsCommand::Export { file } => {
+            let export = server::export_definitions(&config)?;
+            export.notes.iter().for_each(|note| say(note));
+            match file {
+                Some(file) => fs::write(file, export.json)
+                    .map_err(|error| format!("cannot write {}: {error}", file.display()).into()),
+                None => print(&export.json),
+            }
+        }
+    }
+}
+
+fn hash_password() -> Done {
+    let mut line = String::new();
+    BufReader::new(io::stdin().take(PASSWORD_BYTES_MAX)).read_line(&mut line)?;
+    let password = line.trim_end_matches(['\r', '\n']);
+    if password.is_empty() {
+        return Err(
+            "the standard input begins with an empty line: nobody can log in with a blank password".into(),
+        );
+    }
+    if line.len() as u64 == PASSWORD_BYTES_MAX {
+        return Err("the first line is too long for a password".into());
+    }
+    let hash = PasswordHash::argon2id(password.as_bytes(), rand::random());
+    print(&format!("{}\n", hash.encode()))
 }
 
 fn print(text: &str) -> Done {
@@ -83,7 +128,7 @@ fn complain(error: &(dyn Error + 'static)) {
         line.push_str(&error.to_string());
         cause = error.source();
     }
-    say(&line.escape_debug().to_string());
+    say(&line.replace(char::is_control, " "));
 }
 
 /// Tells the operator, if anybody listens.

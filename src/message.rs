@@ -26,10 +26,34 @@ struct Inner {
     header_at: u16,
     /// Where the body begins.
     body_at: u32,
-    /// `delivery_mode` 2.
-    persistent: bool,
+    traits: Traits,
+    /// The broker wrote its `x-death` header.
+    is_dead_letter: bool,
+}
+
+/// What queues read of a message's properties.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traits {
+    /// `delivery_mode` is 2.
+    pub persistent: bool,
     /// The `priority` property, 0 when absent.
-    priority: u8,
+    pub priority: u8,
+    /// The `expiration` property, milliseconds; absent or no number: `None`.
+    pub expiration: Option<u64>,
+}
+
+impl Traits {
+    /// Reads them.
+    pub fn of(properties: &Properties<'_>) -> Self {
+        let expiration = properties
+            .expiration
+            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        Self {
+            persistent: properties.delivery_mode == Some(2),
+            priority: properties.priority.unwrap_or(0),
+            expiration,
+        }
+    }
 }
 
 /// Why stored bytes are not a message.
@@ -83,11 +107,11 @@ impl MessageBuilder {
         self.bytes.len() as u64 - u64::from(self.body_at)
     }
 
-    /// The message, with the two properties that queues read: whether `delivery_mode` is 2, and `priority`.
-    pub fn finish(self, persistent: bool, priority: u8) -> Message {
+    /// The message; `traits` are those of its properties.
+    pub fn finish(self, traits: Traits) -> Message {
         Message(Arc::new(Inner {
-            persistent,
-            priority,
+            traits,
+            is_dead_letter: false,
             bytes: self.bytes,
             header_at: self.header_at,
             body_at: self.body_at,
@@ -122,10 +146,25 @@ impl Message {
         builder.header(body.len() as u64, properties, body.len());
         builder.body(body);
         let properties = Properties::parse(properties).expect("the broker writes properties that parse");
-        builder.finish(
-            properties.delivery_mode == Some(2),
-            properties.priority.unwrap_or(0),
-        )
+        builder.finish(Traits::of(&properties))
+    }
+
+    /// The same for a message whose `x-death` header the broker wrote, and will believe.
+    pub fn dead_letter(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
+        let mut message = Self::new(exchange, routing_key, properties, body);
+        let inner = Arc::get_mut(&mut message.0).expect("nobody else has it yet");
+        inner.is_dead_letter = true;
+        message
+    }
+
+    /// The same message with other properties.
+    pub fn with_properties(&self, properties: &[u8]) -> Self {
+        let (exchange, routing_key) = (self.exchange(), self.routing_key());
+        if self.is_dead_letter() {
+            Self::dead_letter(exchange, routing_key, properties, self.body())
+        } else {
+            Self::new(exchange, routing_key, properties, self.body())
+        }
     }
 
     /// Name of the exchange it was published to; empty for the default exchange.
@@ -160,12 +199,23 @@ impl Message {
 
     /// `delivery_mode` 2: it survives a restart in a durable queue.
     pub fn is_persistent(&self) -> bool {
-        self.0.persistent
+        self.0.traits.persistent
     }
 
     /// The `priority` property, 0 when absent.
     pub fn priority(&self) -> u8 {
-        self.0.priority
+        self.0.traits.priority
+    }
+
+    /// The `expiration` property, milliseconds.
+    pub fn expiration(&self) -> Option<u64> {
+        self.0.traits.expiration
+    }
+
+    /// The broker wrote its `x-death` header; what a client sends under that name tells nothing. The store keeps
+    /// this beside [`Message::encoded`].
+    pub fn is_dead_letter(&self) -> bool {
+        self.0.is_dead_letter
     }
 
     /// Bytes of memory that it stands for: names, header and body.
@@ -188,11 +238,11 @@ impl Message {
         &self.0.bytes
     }
 
-    /// Reads what [`Message::encoded`] gave.
+    /// Reads what [`Message::encoded`] and [`Message::is_dead_letter`] gave.
     ///
     /// # Errors
     /// When the bytes are cut or damaged.
-    pub fn decode(bytes: &[u8]) -> Result<Self, MessageDecodeError> {
+    pub fn decode(bytes: &[u8], is_dead_letter: bool) -> Result<Self, MessageDecodeError> {
         let bad = |reason| MessageDecodeError(bytes.len(), reason);
         let exchange_len = usize::from(*bytes.first().ok_or(bad("empty"))?);
         let key_len = usize::from(*bytes.get(1 + exchange_len).ok_or(bad("no routing key"))?);
@@ -209,8 +259,8 @@ impl Message {
         let properties = Properties::parse(&bytes[header_at + HEADER_FIXED_BYTES..body_at])
             .map_err(|_| bad("properties do not parse"))?;
         Ok(Self(Arc::new(Inner {
-            persistent: properties.delivery_mode == Some(2),
-            priority: properties.priority.unwrap_or(0),
+            traits: Traits::of(&properties),
+            is_dead_letter,
             header_at: u16::try_from(header_at).expect("two shortstrs are at most 512 bytes"),
             body_at: u32::try_from(body_at).map_err(|_| bad("header too long"))?,
             bytes: SmallVec::from_slice(bytes),
@@ -248,7 +298,7 @@ mod tests {
         for body_len in [0, 1, 100, 5000] {
             let body = vec![9; body_len];
             let message = Message::new(b"", b"q", &[0, 0], &body);
-            let back = Message::decode(message.encoded()).expect("own bytes");
+            let back = Message::decode(message.encoded(), false).expect("own bytes");
             assert_eq!(back.envelope(), message.envelope());
             assert_eq!(back.header(), message.header());
             assert_eq!(back.body(), body);
@@ -261,7 +311,10 @@ mod tests {
         let message = Message::new(b"x", b"key", PERSISTENT_PRIORITY_7, b"body");
         let bytes = message.encoded();
         for len in 0..bytes.len() {
-            assert!(Message::decode(&bytes[..len]).is_err(), "cut at {len} was read");
+            assert!(
+                Message::decode(&bytes[..len], false).is_err(),
+                "cut at {len} was read"
+            );
         }
     }
 }

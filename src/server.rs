@@ -1,6 +1,12 @@
 //! Puts the parts together: opens the stores, recovers the broker, listens, watches resources, and stops cleanly.
 
+mod declared;
+mod definitions;
+mod reload;
+mod time;
+
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -12,18 +18,25 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tracing::{error, info, warn};
 
-use crate::broker::permission::{PatternError, Permission, Permissions};
-use crate::broker::queue::ready::Window;
-use crate::broker::user::{PasswordHash, PasswordHashError, SALT_BYTES, User, Users};
+use crate::broker::limits::NodeLimits;
+use crate::broker::policy::{Policy, PolicyError, PolicyKind};
+use crate::broker::queue::level::Window;
 use crate::broker::vhost::Stores;
 use crate::broker::{Broker, Parts, RecoverError};
-use crate::config::{Config, Identity, Synchronous};
+use crate::config::{Config, Identity, Sources, Synchronous};
 use crate::connection::Settings;
 use crate::connection::sasl::Mechanism;
-use crate::net::{BindError, Listener};
+use crate::definitions::DefinitionsError;
+use crate::net::{BindError, Entrance, Listener, TlsError, Transport};
+use crate::password_checker::PasswordChecker;
 use crate::resources::Resources;
 use crate::store::sqlite::{Durability, SqliteStore, StoreSettings};
 use crate::store::{Recovered, StoreError};
+
+use reload::Reload;
+
+pub use definitions::{Imported, export_definitions, import_definitions};
+pub use reload::SetLog;
 
 /// How often memory and disk are looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -43,22 +56,36 @@ pub enum ServerError {
     /// An address can not be listened on.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// A permission's pattern can not be used.
-    #[error("cannot use a permission of user {user:?}")]
-    Pattern {
-        /// Whose.
-        user: String,
+    /// The certificates can not be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// A policy of the configuration can not be used.
+    #[error("cannot use policy {name:?}")]
+    Policy {
+        /// Its name.
+        name: String,
         /// Why.
-        source: PatternError,
+        source: PolicyError,
     },
-    /// A password hash can not be used.
-    #[error("cannot use the password hash of user {user:?}")]
-    PasswordHash {
-        /// Whose.
-        user: String,
+    /// A file of definitions can not be read.
+    #[error("cannot read the definitions in {file}")]
+    DefinitionsFile {
+        /// Its name.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of definitions can not be imported; nothing of it was.
+    #[error("cannot import {file}")]
+    Definitions {
+        /// Its name.
+        file: String,
         /// Why.
-        source: PasswordHashError,
+        source: DefinitionsError,
     },
+    /// The data directory holds no broker's data.
+    #[error("there is no data in {0}")]
+    NothingStored(String),
     /// The system refused something at start.
     #[error("cannot {operation}")]
     System {
@@ -69,36 +96,55 @@ pub enum ServerError {
     },
 }
 
-/// Runs the broker until SIGTERM or SIGINT, or until its store fails.
+/// Looks at the files that the configuration names, beyond what the configuration itself can check.
+///
+/// # Errors
+/// When the broker would not start with them.
+pub fn check_files(config: &Config) -> Result<(), ServerError> {
+    reload::terms(config)?;
+    Ok(())
+}
+
+/// Runs the broker until SIGTERM or SIGINT, or until its store fails. On SIGHUP it reads the sources of its
+/// configuration again.
 ///
 /// # Errors
 /// When it can not start, or had to stop because of its store.
-pub async fn run(config: Config) -> Result<(), ServerError> {
+pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<(), ServerError> {
     // Before the broker says that it is ready: whoever reads that may send a signal at once.
     let signals = Signals::catch()?;
+    let terms = reload::terms(&config)?;
     let (failure_sender, failures) = mpsc::channel();
     let (stores, recovered) = open_stores(&config, &failure_sender)?;
-    let broker = Arc::new(Broker::new(parts(&config, stores.clone())?, &recovered)?);
+    let broker = Arc::new(definitions::broker(&config, stores.clone(), &recovered)?);
     drop(recovered);
-    let settings = Arc::new(connection_settings(&config));
+    warn_of_idle_policies(&config, &broker);
+    let entrance = Arc::new(Entrance::new(Arc::clone(&broker), terms));
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
-    let mut addresses = Vec::new();
-    for address in &config.listeners.amqp {
-        let listener = Listener::bind(*address)?;
-        addresses.push(listener.address().to_string());
-        let (broker, settings) = (Arc::clone(&broker), Arc::clone(&settings));
-        listeners.spawn(listener.serve(broker, settings, config.limits.connections_max, stopping.clone()));
-    }
+    let mut listen = |addresses: &[SocketAddr], transport| {
+        let mut bound = Vec::new();
+        for address in addresses {
+            let listener = Listener::bind(*address, transport)?;
+            bound.push(listener.address().to_string());
+            listeners.spawn(listener.serve(Arc::clone(&entrance), stopping.clone()));
+        }
+        Ok::<_, BindError>(bound.join(" "))
+    };
+    let plain = listen(&config.listeners.amqp, Transport::Plain)?;
+    let encrypted = listen(&config.listeners.amqps, Transport::Tls)?;
     info!(
         version = env!("CARGO_PKG_VERSION"),
-        listeners = addresses.join(" "),
+        listeners = plain,
+        tls_listeners = encrypted,
         data_directory = %config.storage.directory.display(),
-        vhosts = broker.vhosts().count(),
-        queues = broker.vhosts().map(|vhost| vhost.queues().len()).sum::<usize>(),
+        vhosts = broker.vhosts().len(),
+        queues = broker.vhosts().iter().map(|vhost| vhost.queues().len()).sum::<usize>(),
         "Server startup complete"
     );
-    let failure = watch_until_stop(signals, &broker, &config, &failures).await;
+    let timers = tokio::spawn(time::fire_timers(Arc::clone(&broker)));
+    let reload = Reload::new(sources, set_log, config.clone(), entrance);
+    let failure = watch_until_stop(signals, &broker, &config, &failures, &reload).await;
     stop.send_replace(true);
     broker.close_connections("broker forced connection closure with reason 'shutdown'");
     let drained = timeout(DRAIN_TIMEOUT, async {
@@ -112,7 +158,8 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
     if let Some(failure) = failure {
         return Err(ServerError::Store(failure));
     }
-    for queue in broker.vhosts().flat_map(|vhost| vhost.queues()) {
+    timers.abort();
+    for queue in broker.vhosts().iter().flat_map(|vhost| vhost.queues()) {
         queue.close_at_rest();
     }
     stores.durable.close().map_err(ServerError::Store)?;
@@ -121,10 +168,11 @@ pub async fn run(config: Config) -> Result<(), ServerError> {
     Ok(())
 }
 
-/// The signals that stop the broker.
+/// The signals that stop the broker, and the one that makes it read its configuration again.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
@@ -134,6 +182,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate()).map_err(system("listen for SIGTERM"))?,
             interrupt: signal(SignalKind::interrupt()).map_err(system("listen for SIGINT"))?,
+            hang_up: signal(SignalKind::hangup()).map_err(system("listen for SIGHUP"))?,
         })
     }
 }
@@ -144,13 +193,21 @@ async fn watch_until_stop(
     broker: &Broker,
     config: &Config,
     failures: &mpsc::Receiver<Arc<StoreError>>,
+    reload: &Reload,
 ) -> Option<Arc<StoreError>> {
-    let resources = Resources::new(&config.limits, &config.storage.directory);
+    let mut resources = Resources::new(&config.limits, &config.storage.directory);
     let mut ticks = interval(WATCH_INTERVAL);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => { info!("SIGTERM: stopping"); return None; }
             _ = signals.interrupt.recv() => { info!("SIGINT: stopping"); return None; }
+            _ = signals.hang_up.recv() => {
+                info!("SIGHUP: reading the configuration again");
+                if let Some(limits) = reload.run() {
+                    resources = Resources::new(&limits, &config.storage.directory);
+                    broker.set_connections_max(limits.connections_max as usize);
+                }
+            }
             _ = ticks.tick() => {
                 resources.check(broker);
                 if let Ok(failure) = failures.try_recv() {
@@ -202,49 +259,60 @@ fn open_stores(
 }
 
 fn parts(config: &Config, stores: Stores) -> Result<Parts, ServerError> {
-    let mut users = Users::new(config.auth.loopback_users.clone());
-    let mut permissions = Permissions::default();
-    for user in &config.users {
-        let password = match (&user.password, &user.password_hash) {
-            (Some(password), _) => {
-                let salt: [u8; SALT_BYTES] = rand::random();
-                PasswordHash::new(password.expose().as_bytes(), salt)
-            }
-            (None, hash) => {
-                let hash = hash.as_ref().map_or("", |hash| hash.expose());
-                PasswordHash::decode(hash).map_err(|source| ServerError::PasswordHash {
-                    user: user.name.clone(),
-                    source,
-                })?
-            }
-        };
-        users.insert(User {
-            name: user.name.as_str().into(),
-            tags: user.tags.clone(),
-            password,
-        });
-        for granted in &user.permissions {
-            let permission =
-                Permission::new(&granted.configure, &granted.write, &granted.read).map_err(|source| {
-                    ServerError::Pattern {
-                        user: user.name.clone(),
-                        source,
-                    }
-                })?;
-            permissions.set(&user.name, &granted.vhost, permission);
-        }
-    }
+    let limit = |max: u32| max as usize;
     Ok(Parts {
+        policies: policies(config)?,
         stores,
-        users,
-        permissions,
-        vhosts: config.vhosts.iter().map(|vhost| vhost.name.clone()).collect(),
+        declared: declared::declared(config),
+        loopback_users: config.auth.loopback_users.clone(),
+        checks: Arc::new(PasswordChecker::start().map_err(|source| ServerError::System {
+            operation: "start a thread",
+            source,
+        })?),
+        node_limits: NodeLimits {
+            node: config.identity.cluster_name.clone(),
+            connections: limit(config.limits.connections_max),
+            channels: limit(config.limits.channels_max),
+            queues: limit(config.limits.queues_max),
+            exchanges: limit(config.limits.exchanges_max),
+        },
         window: Window {
             messages: config.storage.memory_window_messages as usize,
             bytes: usize::try_from(config.storage.memory_window_bytes).unwrap_or(usize::MAX),
         },
+        clock: Arc::new(time::clock()),
         seed: rand::random(),
     })
+}
+
+/// The policies of the configuration, with their vhosts.
+fn policies(config: &Config) -> Result<Vec<(String, PolicyKind, Policy)>, ServerError> {
+    let user = config.policies.iter().map(|policy| (PolicyKind::User, policy));
+    let operator = config.operator_policies.iter();
+    user.chain(operator.map(|policy| (PolicyKind::Operator, policy)))
+        .map(|(kind, written)| {
+            let policy = written.checked(kind).map_err(|source| ServerError::Policy {
+                name: written.name.clone(),
+                source,
+            })?;
+            for key in policy.without_effect() {
+                warn!(policy = written.name, "policy key '{key}' has no effect here");
+            }
+            Ok((written.vhost.clone(), kind, policy))
+        })
+        .collect()
+}
+
+/// A vhost may be made later, and then has its policies.
+fn warn_of_idle_policies(config: &Config, broker: &Broker) {
+    let policies = config.policies.iter().chain(&config.operator_policies);
+    for policy in policies.filter(|policy| broker.vhost(&policy.vhost).is_none()) {
+        let (policy, vhost) = (&policy.name, &policy.vhost);
+        warn!(
+            policy,
+            vhost, "there is no such vhost: the configured policy waits for it"
+        );
+    }
 }
 
 fn connection_settings(config: &Config) -> Settings {
@@ -263,6 +331,8 @@ fn connection_settings(config: &Config) -> Settings {
             .iter()
             .filter_map(|mechanism| Mechanism::from_name(mechanism.name()))
             .collect(),
+        external_name_from: config.auth.external_name_from,
+        anonymous_user: Some(config.auth.anonymous_user.clone()).filter(|name| !name.is_empty()),
         server_properties: server_properties(&config.identity),
     }
 }

@@ -6,13 +6,31 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use leveret::config::{Config, ConfigError, Override, SAMPLE, Sources};
+use leveret::config::{Config, ConfigError, Override, SAMPLE, Sources, Written};
 use tempfile::TempDir;
 use toml::{Table, Value};
 
 /// Every key with a value that is not its default.
 const OTHERS: &[(&str, &str)] = &[
+    ("definitions", r#""/etc/definitions.json""#),
+    (
+        "policies",
+        r#"[{ name = "p", vhost = "/", pattern = "^a", apply_to = "queues", priority = 3, definition = { "max-length" = 5 } }]"#,
+    ),
+    (
+        "operator_policies",
+        r#"[{ name = "p", vhost = "/", pattern = "", apply_to = "all", priority = 0, definition = { expires = 5 } }]"#,
+    ),
     ("listeners.amqp", r#"["127.0.0.1:1", "[::1]:2"]"#),
+    ("listeners.amqps", r#"["[::]:5671"]"#),
+    (
+        "listeners.proxy_protocol_from",
+        r#"["127.0.0.1", "10.0.0.0/8", "fd00::/8"]"#,
+    ),
+    ("tls.certificate", r#""/chain.pem""#),
+    ("tls.key", r#""/key.pem""#),
+    ("tls.client_ca", r#""/ca.pem""#),
+    ("tls.verify", r#""required""#),
     ("amqp.frame_max", r#""64 KiB""#),
     ("amqp.initial_frame_max", r#""4 KiB""#),
     ("amqp.channel_max", "7"),
@@ -30,7 +48,12 @@ const OTHERS: &[(&str, &str)] = &[
     ("limits.memory_high_watermark", r#""4 GiB""#),
     ("limits.disk_free_limit", r#""1 GiB""#),
     ("limits.connections_max", "1000"),
+    ("limits.channels_max", "1001"),
+    ("limits.queues_max", "1002"),
+    ("limits.exchanges_max", "1003"),
     ("auth.mechanisms", r#"["AMQPLAIN"]"#),
+    ("auth.external_name_from", r#""san:dns:1""#),
+    ("auth.anonymous_user", r#""nobody""#),
     ("auth.loopback_users", "[]"),
     ("log.level", r#""info,leveret::net=debug""#),
     ("log.format", r#""json""#),
@@ -45,6 +68,12 @@ const OTHERS: &[(&str, &str)] = &[
         "users",
         r#"[{ name = "alice", password = "********", tags = ["management"], permissions = [] }]"#,
     ),
+];
+
+/// Keys that do not go alone, with what they need.
+const COMPANIONS: &[(&str, &str)] = &[
+    ("listeners.amqps", "tls.certificate = '/c'\ntls.key = '/k'"),
+    ("tls.verify", "tls.client_ca = '/c'"),
 ];
 
 /// A file in a directory of its own, which lives as long as this.
@@ -112,7 +141,10 @@ fn shown(config: &Config) -> Table {
 
 #[test]
 fn the_sample_file_equals_the_defaults_and_has_every_key() {
-    assert_eq!(from_file(SAMPLE).unwrap(), Config::default());
+    let mut sample = from_file(SAMPLE).unwrap();
+    assert!(sample.written.users && sample.written.vhosts);
+    sample.written = Written::default();
+    assert_eq!(sample, Config::default());
     let sample: Table = toml::from_str(SAMPLE).unwrap();
     for key in keys(&shown(&Config::default())) {
         assert!(value_at(&sample, &key).is_some(), "the sample file lacks {key}");
@@ -148,13 +180,26 @@ fn every_key_can_be_set_by_file_by_environment_and_by_flag() {
             "{key} must differ from its default"
         );
         let variable = format!("LEVERET_{}", key.replace('.', "__").to_uppercase());
+        let companions = COMPANIONS.iter().find(|(other, _)| other == key);
+        let companions = companions.map_or("", |(_, text)| text);
+        let rest = file(companions);
+        let without = Sources {
+            file: Some(rest.path.clone()),
+            ..Sources::default()
+        };
+        let from_environment = |value: &str| {
+            Config::load(&Sources {
+                environment: vec![(variable.clone().into(), value.into())],
+                ..without.clone()
+            })
+        };
         let ways = [
-            from_file(&format!("{key} = {text}")),
-            from_environment(&[(&variable, text)]),
-            from_environment(&[(&variable, text.trim_matches('"'))]),
+            from_file(&format!("{key} = {text}\n{companions}")),
+            from_environment(text),
+            from_environment(text.trim_matches('"')),
             Config::load(&Sources {
                 flags: vec![Override::parse("--set", key, text)],
-                ..Sources::default()
+                ..without.clone()
             }),
         ];
         for way in ways {
@@ -250,7 +295,11 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
         "3: amqp.hartbeat: ",
         "expected one of `frame_max`, ",
     ),
-    ("[ampq]", "1: ampq: ", "expected one of `listeners`, `amqp`"),
+    (
+        "[ampq]",
+        "1: ampq: ",
+        "expected one of `listeners`, `tls`, `amqp`",
+    ),
     (
         "[amqp]\nframe_max = '12 bananas'",
         "2: amqp.frame_max: ",
@@ -298,6 +347,36 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
     ),
     ("[listeners]\namqp = []", "2: listeners.amqp: ", "at least one"),
     (
+        "[listeners]\namqps = ['[::]:5671']\n[tls]\nkey = 'k'",
+        "3: tls.certificate: ",
+        "listeners.amqps needs",
+    ),
+    (
+        "[listeners]\namqps = ['[::]:5671']\n[tls]\ncertificate = 'c'",
+        "3: tls.key: ",
+        "listeners.amqps needs",
+    ),
+    (
+        "[listeners]\nproxy_protocol_from = ['10.0.0.0/33']",
+        "2: listeners.proxy_protocol_from: ",
+        "\"10.0.0.0/33\" is no address and no network",
+    ),
+    (
+        "[listeners]\nproxy_protocol_from = ['lb.example']",
+        "2: listeners.proxy_protocol_from: ",
+        "\"lb.example\" is no address",
+    ),
+    (
+        "[tls]\nverify = 'optional'",
+        "1: tls.client_ca: ",
+        "tls.verify needs the file of the authorities",
+    ),
+    (
+        "[tls]\nverify = 'peer'",
+        "2: tls.verify: ",
+        "`none`, `optional`, `required`",
+    ),
+    (
         "[storage]\nsynchronous = 'fully'",
         "2: storage.synchronous: ",
         "`full`, `normal`, `off`",
@@ -329,9 +408,24 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
         "expected a size",
     ),
     (
-        "[auth]\nmechanisms = ['EXTERNAL']",
+        "[auth]\nmechanisms = ['SCRAM']",
         "2: auth.mechanisms[0]: ",
-        "`PLAIN` or `AMQPLAIN`",
+        "`PLAIN`, `AMQPLAIN`, `EXTERNAL`, `ANONYMOUS`",
+    ),
+    (
+        "[auth]\nmechanisms = ['PLAIN', 'EXTERNAL']",
+        "2: auth.mechanisms[1]: ",
+        "\"EXTERNAL\" needs listeners.amqps, and tls.verify as \"optional\" or \"required\"",
+    ),
+    (
+        "[auth]\nmechanisms = ['ANONYMOUS']",
+        "2: auth.mechanisms[0]: ",
+        "\"ANONYMOUS\" needs auth.anonymous_user",
+    ),
+    (
+        "[auth]\nexternal_name_from = 'san:ipv4'",
+        "2: auth.external_name_from: ",
+        "\"san:ipv4\" is not understood: write \"dn\", \"cn\", or \"san:dns\"",
     ),
     (
         "[auth]\nmechanisms = ['PLAIN', 'PLAIN']",
@@ -357,7 +451,12 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
     (
         "[[vhosts]]\nnam = '/'",
         "2: vhosts[0].nam: ",
-        "unknown key `nam`, expected `name`",
+        "unknown key `nam`, expected one of `name`, `description`",
+    ),
+    (
+        "[[vhosts]]\nname = '/'\ndefault_queue_type = 'odd'",
+        "3: vhosts[0].default_queue_type: ",
+        "\"odd\" is none; there are classic, quorum, stream",
     ),
     (
         "[[vhosts]]\nname = '/'\n[[vhosts]]\nname = '/'",
@@ -368,6 +467,32 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
         "[[vhosts]]\nname = '/'\n[[vhosts]]\nname = ''",
         "4: vhosts[1].name: ",
         "1 to 255 bytes",
+    ),
+    (
+        "[[policies]]\nname = 'p'\npattern = ''\ndefinition = {}",
+        "1: policies[0]: ",
+        "policy \"p\": no policy provided",
+    ),
+    (
+        "[[policies]]\nname = 'p'\npattern = '('\ndefinition = { expires = 1 }",
+        "1: policies[0]: ",
+        "pattern should be regular expression but is invalid: unclosed group",
+    ),
+    (
+        "[[policies]]\nname = 'p'\npattern = ''\napply_to = 'x'\ndefinition = { expires = 1 }",
+        "1: policies[0]: ",
+        "apply-to 'x' unrecognised",
+    ),
+    (
+        "[[operator_policies]]\nname = 'p'\npattern = ''\ndefinition = { alternate-exchange = 'x' }",
+        "1: operator_policies[0]: ",
+        "[{<<\"alternate-exchange\">>,<<\"x\">>}] are not recognised policy settings",
+    ),
+    (
+        "[[policies]]\nname = 'p'\npattern = ''\ndefinition = { expires = 1 }\n\
+         [[policies]]\nname = 'p'\npattern = ''\ndefinition = { expires = 1 }",
+        "6: policies[1].name: ",
+        "\"p\" stands there twice for vhost \"/\"",
     ),
 ];
 
@@ -395,12 +520,37 @@ const BAD_USERS: &[(&str, &str, &str)] = &[
     (
         "password_hash = 'c2FsdA=='",
         "1: users[0]: ",
-        "not base64 of 4 bytes of salt",
+        "neither what `leveret hash-password` prints nor base64 of 4 bytes of salt",
+    ),
+    (
+        "password_hash = 'AAAAAAAAAAAAAAAAAAAAAAAAAAA='",
+        "1: users[0]: ",
+        "user \"a\" has a password_hash that is made with MD5",
     ),
     (
         "password_hash = '?'",
         "1: users[0]: ",
-        "not base64 of 4 bytes of salt",
+        "neither what `leveret hash-password` prints",
+    ),
+    (
+        "password = 'b'\ntags = ['']",
+        "4: users[0].tags[0]: ",
+        "\"\" is no tag",
+    ),
+    (
+        "password = 'b'\nchannels_max = -2",
+        "4: users[0].channels_max: ",
+        "-2 is no limit: write a number from 0 to 4294967295, or -1",
+    ),
+    (
+        "password = 'b'\n[[users.topic_permissions]]\nvhost = 'no'\nexchange = 'x'\nwrite = ''\nread = ''",
+        "5: users[0].topic_permissions[0].vhost: ",
+        "there is no vhost \"no\"; there are \"/\"",
+    ),
+    (
+        "password = 'b'\n[[users.topic_permissions]]\nvhost = '/'\nexchange = 'x'\nwrite = '['\nread = ''",
+        "7: users[0].topic_permissions[0].write: ",
+        "\"[\" is no regular expression: unclosed",
     ),
     ("password = 3", "3: users[0].password: ", "expected a string"),
     (
@@ -448,6 +598,15 @@ fn a_problem_with_a_user_names_line_and_key() {
     )));
     assert!(
         twice.contains("leveret.toml:5: users[0].permissions[1].vhost: the user has a second"),
+        "{twice}"
+    );
+    let twice = "topic_permissions = [{ vhost = '/', exchange = 'x', write = '', read = '' },
+                                      { vhost = '/', exchange = 'x', write = '', read = '' }]";
+    let twice = complaints(from_file(&format!(
+        "[[users]]\nname = 'a'\npassword = 'b'\n{twice}"
+    )));
+    assert!(
+        twice.contains("users[0].topic_permissions[1].exchange: the user has a second"),
         "{twice}"
     );
     assert!(from_file(&format!("[[users]]\nname = 'a'\npassword_hash = '{hash}'")).is_ok());

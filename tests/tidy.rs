@@ -16,21 +16,24 @@ use crate::source::{Source, collect};
 const IMPORTS: &[(&str, &str)] = &[
     ("lib", ""),
     ("amqp", ""),
+    ("clock", ""),
     ("message", "amqp"),
-    ("store", "message amqp"),
-    ("broker", "store message amqp"),
+    ("store", "message clock amqp"),
+    ("broker", "store message clock amqp"),
     ("config", "broker"),
-    ("connection", "broker store message amqp"),
-    ("net", "connection broker store message amqp"),
+    ("definitions", "broker store amqp"),
+    ("connection", "broker store message clock amqp"),
+    ("net", "connection broker store message clock amqp"),
     ("resources", "config broker"),
+    ("password_checker", "broker"),
     (
         "server",
-        "config resources net connection broker store message amqp",
+        "config definitions resources password_checker net connection broker store message clock amqp",
     ),
     ("bench", "amqp"),
     ("cli", "config bench"),
     ("logging", "config"),
-    ("main", "cli logging config server bench"),
+    ("main", "cli logging config server bench broker"),
 ];
 
 /// Inside the broker: these return what they want done and name others by id; they do it to nobody.
@@ -41,12 +44,15 @@ const STORE_IDS: &[&str] = &[
     "crate::store::QueueId",
     "crate::store::Position",
     "crate::store::PageEntry",
+    "crate::store::PublishEntry",
+    "crate::store::ExpiringStretch",
 ];
 
 /// A word and the modules that may use it.
 const WORDS: &[(&str, &str)] = &[
     ("tokio", "net server bench main"),
     ("rusqlite", "store"),
+    ("rustls", "net"),
     ("env::var", "config"),
     ("Instant::now", "net server bench store"),
     ("SystemTime::now", "net server bench store"),

@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use super::field_table;
+
 /// Why property bytes can not be read: the flags ask for more than is there, or name what does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("content properties do not parse")]
@@ -29,6 +31,8 @@ pub struct Properties<'a> {
     pub delivery_mode: Option<u8>,
     /// Any octet; a queue clamps it to its own maximum.
     pub priority: Option<u8>,
+    /// Correlation id, raw bytes.
+    pub correlation_id: Option<&'a [u8]>,
     /// Reply address, raw bytes.
     pub reply_to: Option<&'a [u8]>,
     /// Milliseconds as a decimal string, raw bytes.
@@ -73,6 +77,13 @@ pub fn headers_range(properties: &[u8]) -> Option<Range<usize>> {
     (!value.is_empty()).then(|| value.start + 4..value.end)
 }
 
+/// The entries of the header table but for these keys, byte for byte; none without headers.
+pub fn headers_without(properties: &[u8], keys: &[&[u8]]) -> Vec<u8> {
+    headers_range(properties).map_or_else(Vec::new, |range| {
+        field_table::without_keys(&properties[range], keys)
+    })
+}
+
 impl<'a> ContentHeader<'a> {
     /// Reads the payload of a header frame; `None` when it is shorter than 12 bytes.
     #[inline]
@@ -113,7 +124,7 @@ impl<'a> Properties<'a> {
             properties.priority = Some(take(&mut rest, 1)?[0]);
         }
         if has(10) {
-            short(&mut rest)?;
+            properties.correlation_id = Some(short(&mut rest)?);
         }
         if has(9) {
             properties.reply_to = Some(short(&mut rest)?);

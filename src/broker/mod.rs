@@ -1,41 +1,61 @@
 //! What the broker knows and decides: virtual hosts, exchanges, queues, users and permissions. Synchronous, and
 //! without sockets, clocks or random numbers; it refuses in its own words, which `connection` turns into reply codes.
 
+pub mod accounts;
 pub mod alarms;
+pub mod census;
+pub mod certificate;
+pub mod changes;
 pub mod consumer_arguments;
+pub mod dead_letter;
+pub mod deduplication;
+pub mod delayed;
 pub mod exchange;
+pub mod history;
+pub mod limits;
 pub mod live_queue;
+pub mod login;
 pub mod outbox;
+pub mod password;
+pub mod pattern;
 pub mod permission;
+pub mod policy;
 pub mod queue;
 pub mod queue_arguments;
 mod queue_ids;
 pub mod queue_type;
 pub mod refusal;
 pub mod sparse_deque;
+pub mod timers;
 pub mod user;
 pub mod vhost;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use rustc_hash::FxHashMap;
 
+use crate::clock::Clock;
 use crate::store::Recovered;
 
+use accounts::{Accounts, ChangeRefused};
 use alarms::{Alarm, Alarms};
+use census::Census;
+use changes::{Declared, Turn};
+use limits::{NodeLimits, Tally};
+use login::PasswordChecks;
 use outbox::{Notice, Outbox};
-use permission::Permissions;
-use queue::ready::Window;
+use policy::{Policy, PolicyKind};
+use queue::level::Window;
 use queue_ids::QueueIds;
 use refusal::Refusal;
-use user::Users;
-use vhost::{Stores, Vhost};
+use timers::Timers;
+use vhost::{Shared, Stores, Vhost};
 
 pub use queue_ids::LiveQueueId;
 
@@ -48,14 +68,20 @@ pub struct ConnectionId(pub u64);
 pub struct Parts {
     /// Where durable things and overflowing messages go.
     pub stores: Stores,
-    /// Who may log in.
-    pub users: Users,
-    /// Who may do what.
-    pub permissions: Permissions,
-    /// Virtual hosts to have, besides those that the store knows queues of.
-    pub vhosts: Vec<String>,
+    /// Virtual hosts, users, permissions and limits, besides those that are stored.
+    pub declared: Declared,
+    /// Users who may log in from this machine only; they may not exist.
+    pub loopback_users: Vec<String>,
+    /// Where slow passwords are checked.
+    pub checks: Arc<dyn PasswordChecks>,
+    /// How much there may be on the whole node.
+    pub node_limits: NodeLimits,
+    /// Policies of the configuration file, with their vhosts, which may not exist yet.
+    pub policies: Vec<(String, PolicyKind, Policy)>,
     /// How much of each queue stays in memory.
     pub window: Window,
+    /// What time it is.
+    pub clock: Arc<Clock>,
     /// For names that the broker chooses; a simulation gives a fixed one.
     pub seed: [u8; 32],
 }
@@ -63,27 +89,37 @@ pub struct Parts {
 /// The broker.
 #[derive(Debug)]
 pub struct Broker {
-    /// Who may log in.
-    pub users: Users,
-    /// Who may do what.
-    pub permissions: Permissions,
     /// Resource alarms.
     pub alarms: Alarms,
     /// Where durable things and overflowing messages go.
     pub stores: Stores,
-    vhosts: FxHashMap<Arc<str>, Arc<Vhost>>,
-    connections: Mutex<FxHashMap<ConnectionId, Arc<Outbox>>>,
+    /// What time it is. Shells advance it.
+    pub clock: Arc<Clock>,
+    /// What waits for a time. A shell fires it.
+    pub timers: Arc<Timers>,
+    // Locks are taken in the order in which they stand here.
+    turn: Mutex<Turn>,
+    vhosts: RwLock<FxHashMap<Arc<str>, Arc<Vhost>>>,
+    accounts: RwLock<(Arc<Accounts>, u64)>,
+    /// The number beside the accounts, to be looked at without their lock.
+    accounts_version: AtomicU64,
+    census: Mutex<Census>,
+    shared: Shared,
+    node_limits: NodeLimits,
+    /// 0 is without limit.
+    connections_max: AtomicUsize,
+    checks: Arc<dyn PasswordChecks>,
     next_connection: AtomicU64,
     random: Mutex<StdRng>,
 }
 
-/// Something in the store that this configuration has no place for.
+/// Something in the store or the configuration that there is no place for.
 #[derive(Debug, thiserror::Error)]
 pub enum RecoverError {
     /// Its vhost is not configured.
     #[error("the store holds {what} in vhost '{vhost}', which is not configured: add it to [[vhosts]]")]
     UnknownVhost {
-        /// An exchange, queue or binding.
+        /// A policy, exchange, queue or binding.
         what: String,
         /// The vhost it is in.
         vhost: Arc<str>,
@@ -91,11 +127,14 @@ pub enum RecoverError {
     /// The definition is not acceptable to this version.
     #[error("the store holds {what} that this version can not use: {reason}")]
     Refused {
-        /// An exchange, queue or binding.
+        /// A policy, exchange, queue or binding.
         what: String,
         /// Why not.
         reason: String,
     },
+    /// A user, permission or limit can not be used.
+    #[error("who may do what")]
+    Accounts(#[from] ChangeRefused),
 }
 
 impl Broker {
@@ -104,30 +143,38 @@ impl Broker {
     /// # Errors
     /// When the store holds something that the configuration has no place for.
     pub fn new(parts: Parts, recovered: &Recovered) -> Result<Self, RecoverError> {
-        let ids = Arc::new(QueueIds::new(recovered.next_queue));
-        let vhosts: FxHashMap<Arc<str>, Arc<Vhost>> = parts
-            .vhosts
-            .iter()
-            .map(|name| {
-                Arc::new(Vhost::new(
-                    name,
-                    parts.stores.clone(),
-                    Arc::clone(&ids),
-                    parts.window,
-                ))
-            })
-            .map(|vhost| (Arc::clone(&vhost.name), vhost))
-            .collect();
+        let mut random = StdRng::from_seed(parts.seed);
+        let shared = Shared {
+            stores: parts.stores.clone(),
+            clock: Arc::clone(&parts.clock),
+            timers: Arc::default(),
+            policies: parts.policies.into(),
+            ids: Arc::new(QueueIds::new(recovered.next_queue)),
+            window: parts.window,
+            queues: Tally::new(parts.node_limits.queues),
+            exchanges: Tally::new(parts.node_limits.exchanges),
+        };
+        let mut accounts = Accounts::new(parts.loopback_users, random.random());
+        let turn = Turn::first(&recovered.access, parts.declared, &mut accounts)?;
+        let accounts = Arc::new(accounts);
         let broker = Self {
-            users: parts.users,
-            permissions: parts.permissions,
             alarms: Alarms::default(),
             stores: parts.stores,
-            vhosts,
-            connections: Mutex::default(),
+            clock: parts.clock,
+            timers: Arc::clone(&shared.timers),
+            turn: Mutex::new(turn),
+            vhosts: RwLock::default(),
+            accounts: RwLock::default(),
+            accounts_version: AtomicU64::new(0),
+            census: Mutex::default(),
+            shared,
+            connections_max: AtomicUsize::new(parts.node_limits.connections),
+            node_limits: parts.node_limits,
+            checks: parts.checks,
             next_connection: AtomicU64::new(1),
-            random: Mutex::new(StdRng::from_seed(parts.seed)),
+            random: Mutex::new(random),
         };
+        broker.replace_accounts(accounts);
         broker.recover(recovered)?;
         Ok(broker)
     }
@@ -146,11 +193,41 @@ impl Broker {
                 reason: refusal.explanation(&vhost),
             }
         };
+        for row in &recovered.policies {
+            let what = format!("policy '{}'", row.name);
+            let vhost = vhost(&row.vhost, &|| what.clone())?;
+            vhost.recover_policy(row).map_err(|error| RecoverError::Refused {
+                what,
+                reason: error.to_string(),
+            })?;
+        }
         for row in &recovered.exchanges {
             let what = || format!("exchange '{}'", row.name);
             vhost(&row.vhost, &what)?
                 .recover_exchange(row)
                 .map_err(refused(what(), &row.vhost))?;
+        }
+        for found in &recovered.delays {
+            let what = || format!("delayed messages of exchange '{}'", found.row.exchange);
+            vhost(&found.row.vhost, &what)?
+                .recover_delays(found)
+                .map_err(refused(what(), &found.row.vhost))?;
+        }
+        for rows in recovered
+            .keys
+            .chunk_by(|left, right| left.keeper.vhost == right.keeper.vhost)
+        {
+            let keeper = &rows[0].keeper;
+            let what = || format!("what '{}' knows of messages", keeper.name);
+            vhost(&keeper.vhost, &what)?.recover_keys(rows);
+        }
+        for rows in recovered
+            .history
+            .chunk_by(|left, right| left.keeper.vhost == right.keeper.vhost)
+        {
+            let keeper = &rows[0].keeper;
+            let what = || format!("the history of exchange '{}'", keeper.name);
+            vhost(&keeper.vhost, &what)?.recover_history(rows);
         }
         for found in &recovered.queues {
             let what = || format!("queue '{}'", found.row.name);
@@ -168,31 +245,31 @@ impl Broker {
     }
 
     /// The vhost of that name.
-    pub fn vhost(&self, name: &str) -> Option<&Arc<Vhost>> {
-        self.vhosts.get(name)
+    pub fn vhost(&self, name: &str) -> Option<Arc<Vhost>> {
+        self.vhosts.read().get(name).cloned()
     }
 
     /// All vhosts, in no order.
-    pub fn vhosts(&self) -> impl Iterator<Item = &Arc<Vhost>> {
-        self.vhosts.values()
+    pub fn vhosts(&self) -> Vec<Arc<Vhost>> {
+        self.vhosts.read().values().cloned().collect()
     }
 
     /// Registers a connection, so that it hears of alarms and of the end.
     pub fn connect(&self) -> (ConnectionId, Arc<Outbox>) {
         let id = ConnectionId(self.next_connection.fetch_add(1, Ordering::Relaxed));
         let outbox = Arc::new(Outbox::default());
-        self.connections.lock().insert(id, Arc::clone(&outbox));
+        self.census.lock().connect(id, Arc::clone(&outbox));
         (id, outbox)
     }
 
     /// Forgets a connection.
     pub fn disconnect(&self, id: ConnectionId) {
-        self.connections.lock().remove(&id);
+        self.census.lock().disconnect(id);
     }
 
     /// How many connections there are.
     pub fn connection_count(&self) -> usize {
-        self.connections.lock().len()
+        self.census.lock().len()
     }
 
     /// Asks all connections to close with 320.
@@ -217,7 +294,7 @@ impl Broker {
     }
 
     fn notify_all(&self, notice: &Notice) {
-        let outboxes: Vec<_> = self.connections.lock().values().cloned().collect();
+        let outboxes = self.census.lock().outboxes(|_| true);
         for outbox in outboxes {
             outbox.notify(notice.clone());
         }

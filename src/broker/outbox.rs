@@ -8,9 +8,10 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::message::Message;
-use crate::store::Position;
 
 use super::alarms::Alarm;
+use super::login::LoginRefused;
+use super::queue::effects::DeliveryHandle;
 
 /// One message on its way to a consumer of this connection.
 #[derive(Debug)]
@@ -19,8 +20,8 @@ pub struct OutboxDelivery {
     pub channel: u16,
     /// Which of the channel's sources (consumers) it is for.
     pub source: SourceId,
-    /// Its place in the queue.
-    pub position: Position,
+    /// Which delivery of the queue, to settle it with.
+    pub handle: DeliveryHandle,
     /// It was handed out before.
     pub redelivered: bool,
     /// The message.
@@ -45,6 +46,8 @@ pub enum Notice {
     GetAgain,
     /// The alarms that stand now changed.
     Alarms(Vec<Alarm>),
+    /// The password of this connection's login was checked: it is that of this user, or why it is refused.
+    PasswordChecked(Result<Arc<str>, LoginRefused>),
     /// Close with 320 and this reason.
     Close(Arc<str>),
 }

@@ -3,14 +3,15 @@
 //! Pure data and its check. It knows neither methods nor entities: the caller says which name needs which access,
 //! and checks the default exchange as `amq.default`.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
+use rustc_hash::FxHashMap;
 
-/// Bytes that one compiled pattern may take, and its search cache again.
-const PATTERN_BYTES_MAX: usize = 1 << 20;
+use crate::store::access::{PermissionRow, TopicPermissionRow};
+
+use super::pattern;
 
 /// A kind of access to an exchange or queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,14 +43,15 @@ pub struct TopicPermission {
 #[derive(Clone, Debug, Default)]
 pub struct Permissions {
     /// By user, then by virtual host.
-    users: HashMap<Box<str>, HashMap<Box<str>, Rights>>,
+    users: FxHashMap<Arc<str>, FxHashMap<Arc<str>, Arc<Rights>>>,
 }
 
+/// What a user may do in a virtual host.
 #[derive(Clone, Debug, Default)]
-struct Rights {
-    permission: Option<Arc<Permission>>,
+pub struct Rights {
+    permission: Option<Arc<(PermissionRow, Permission)>>,
     /// By exchange; where there is none, every routing key is allowed.
-    topics: HashMap<Box<str>, Arc<TopicPermission>>,
+    topics: FxHashMap<Arc<str>, Arc<(TopicPermissionRow, TopicPermission)>>,
 }
 
 /// A pattern that can not be used.
@@ -77,30 +79,98 @@ enum Pattern {
 
 impl Permissions {
     /// Gives a user rights in a virtual host, in the place of those that were there.
-    pub fn set(&mut self, user: &str, vhost: &str, permission: Permission) {
-        self.rights(user, vhost).permission = Some(Arc::new(permission));
+    ///
+    /// # Errors
+    /// When a pattern can not be used.
+    pub fn set(&mut self, row: &PermissionRow) -> Result<(), PatternError> {
+        let permission = Permission::new(&row.configure, &row.write, &row.read)?;
+        self.rights(&row.user, &row.vhost).permission = Some(Arc::new((row.clone(), permission)));
+        Ok(())
     }
 
     /// Narrows what routing keys a user may use with a topic exchange, in the place of what was there.
-    pub fn set_topic(&mut self, user: &str, vhost: &str, exchange: &str, permission: TopicPermission) {
+    ///
+    /// # Errors
+    /// When a pattern can not be used.
+    pub fn set_topic(&mut self, row: &TopicPermissionRow) -> Result<(), PatternError> {
+        let permission = TopicPermission::new(&row.user, &row.vhost, &row.write, &row.read)?;
+        let topics = &mut self.rights(&row.user, &row.vhost).topics;
+        topics.insert(Arc::clone(&row.exchange), Arc::new((row.clone(), permission)));
+        Ok(())
+    }
+
+    /// Takes a user's rights in a virtual host away; those on routing keys stay.
+    pub fn clear(&mut self, user: &Arc<str>, vhost: &Arc<str>) {
+        self.rights(user, vhost).permission = None;
+    }
+
+    /// Allows all routing keys of an exchange, or of all exchanges, again.
+    pub fn clear_topics(&mut self, user: &Arc<str>, vhost: &Arc<str>, exchange: Option<&str>) {
         let topics = &mut self.rights(user, vhost).topics;
-        topics.insert(exchange.into(), Arc::new(permission));
+        match exchange {
+            Some(exchange) => drop(topics.remove(exchange)),
+            None => topics.clear(),
+        }
     }
 
-    /// The rights of a user in a virtual host; without any the user may not even open it.
-    pub fn get(&self, user: &str, vhost: &str) -> Option<&Arc<Permission>> {
-        self.users.get(user)?.get(vhost)?.permission.as_ref()
+    /// Forgets a user.
+    pub fn forget_user(&mut self, user: &str) {
+        self.users.remove(user);
     }
 
-    /// The rights of a user on an exchange's routing keys; without any all keys are allowed. They count for
-    /// exchanges of type topic only.
-    pub fn topic(&self, user: &str, vhost: &str, exchange: &str) -> Option<&Arc<TopicPermission>> {
-        self.users.get(user)?.get(vhost)?.topics.get(exchange)
+    /// Forgets a virtual host.
+    pub fn forget_vhost(&mut self, vhost: &str) {
+        for vhosts in self.users.values_mut() {
+            vhosts.remove(vhost);
+        }
     }
 
-    fn rights(&mut self, user: &str, vhost: &str) -> &mut Rights {
-        let vhosts = self.users.entry(user.into()).or_default();
-        vhosts.entry(vhost.into()).or_default()
+    /// The rights of a user in a virtual host; none if nothing was ever said of them.
+    pub fn get(&self, user: &str, vhost: &str) -> Arc<Rights> {
+        let found = self.users.get(user).and_then(|vhosts| vhosts.get(vhost));
+        found.cloned().unwrap_or_default()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Rights> {
+        self.users
+            .values()
+            .flat_map(FxHashMap::values)
+            .map(|rights| &**rights)
+    }
+
+    fn rights(&mut self, user: &Arc<str>, vhost: &Arc<str>) -> &mut Rights {
+        let vhosts = self.users.entry(Arc::clone(user)).or_default();
+        Arc::make_mut(vhosts.entry(Arc::clone(vhost)).or_default())
+    }
+}
+
+impl Rights {
+    /// Whether the user may open the virtual host.
+    pub fn may_open(&self) -> bool {
+        self.permission.is_some()
+    }
+
+    /// Whether an exchange or queue of this name may be accessed so.
+    pub fn allows(&self, access: Access, name: &str) -> bool {
+        let permission = self.permission.as_ref();
+        permission.is_some_and(|granted| granted.1.allows(access, name))
+    }
+
+    /// Whether the routing key may be used so with an exchange of type topic.
+    pub fn allows_topic(&self, access: Access, exchange: &str, routing_key: &[u8]) -> bool {
+        let found = self.topics.get(exchange);
+        found.is_none_or(|granted| granted.1.allows(access, routing_key))
+    }
+
+    /// As it is stored.
+    pub fn row(&self) -> Option<&PermissionRow> {
+        self.permission.as_ref().map(|granted| &granted.0)
+    }
+
+    /// As they are stored, in no order.
+    pub fn topic_rows(&self) -> impl Iterator<Item = &TopicPermissionRow> {
+        self.topics.values().map(|granted| &granted.0)
     }
 }
 
@@ -164,20 +234,11 @@ impl fmt::Display for Access {
 }
 
 impl Pattern {
-    /// By bytes, as `RabbitMQ` searches; a pattern that needs letters beyond ASCII in a class goes by letters.
     fn compile(access: Access, pattern: &str) -> Result<Self, PatternError> {
-        let build = |unicode| {
-            RegexBuilder::new(pattern)
-                .unicode(unicode)
-                .size_limit(PATTERN_BYTES_MAX)
-                .dfa_size_limit(PATTERN_BYTES_MAX)
-                .build()
-        };
         match pattern {
             "" => Ok(Self::Blank),
             ".*" => Ok(Self::Everything),
-            _ => build(false)
-                .or_else(|_| build(true))
+            _ => pattern::compile(pattern)
                 .map(Self::Search)
                 .map_err(|reason| PatternError {
                     access,
@@ -294,29 +355,85 @@ mod tests {
         );
     }
 
+    fn row(user: &str, vhost: &str, pattern: &str) -> PermissionRow {
+        PermissionRow {
+            user: user.into(),
+            vhost: vhost.into(),
+            configure: pattern.into(),
+            write: pattern.into(),
+            read: pattern.into(),
+        }
+    }
+
+    fn topic_row(user: &str, exchange: &str, pattern: &str) -> TopicPermissionRow {
+        TopicPermissionRow {
+            user: user.into(),
+            vhost: "/".into(),
+            exchange: exchange.into(),
+            write: pattern.into(),
+            read: pattern.into(),
+        }
+    }
+
     #[test]
     fn rights_are_per_user_and_virtual_host() {
         let mut permissions = Permissions::default();
-        permissions.set("anna", "/", Permission::new("a", "a", "a").unwrap());
-        permissions.set("anna", "/", Permission::new("b", "b", "b").unwrap());
-        assert!(permissions.get("anna", "/").unwrap().allows(Access::Read, "b"));
-        assert!(!permissions.get("anna", "/").unwrap().allows(Access::Read, "a"));
+        permissions.set(&row("anna", "/", "a")).unwrap();
+        permissions.set(&row("anna", "/", "b")).unwrap();
+        let anna = permissions.get("anna", "/");
+        assert!(anna.may_open() && anna.allows(Access::Read, "b") && !anna.allows(Access::Read, "a"));
+        assert_eq!(anna.row(), Some(&row("anna", "/", "b")));
         for (user, vhost) in [("anna", "other"), ("bert", "/"), ("/", "anna"), ("", "")] {
-            assert!(permissions.get(user, vhost).is_none(), "{user} {vhost}");
+            let rights = permissions.get(user, vhost);
+            assert!(
+                !rights.may_open() && !rights.allows(Access::Read, "b"),
+                "{user} {vhost}"
+            );
         }
-        permissions.set_topic(
-            "bert",
-            "/",
-            "t",
-            TopicPermission::new("bert", "/", "", "").unwrap(),
-        );
+        permissions.clear(&"anna".into(), &"/".into());
+        assert!(!permissions.get("anna", "/").may_open());
+        assert!(anna.may_open(), "who holds rights holds what they were");
+    }
+
+    #[test]
+    fn rights_on_routing_keys_stand_beside_the_others() {
+        let mut permissions = Permissions::default();
+        permissions
+            .set_topic(&topic_row("bert", "t", "^{username}$"))
+            .unwrap();
+        permissions.set_topic(&topic_row("bert", "u", "")).unwrap();
+        let allows = |permissions: &Permissions, exchange, key: &[u8]| {
+            let rights = permissions.get("bert", "/");
+            rights.allows_topic(Access::Write, exchange, key)
+        };
         assert!(
-            permissions.get("bert", "/").is_none(),
+            !permissions.get("bert", "/").may_open(),
             "topic rights do not open a virtual host"
         );
-        assert!(permissions.topic("bert", "/", "t").is_some());
-        assert!(permissions.topic("bert", "/", "u").is_none());
-        assert!(permissions.topic("anna", "/", "t").is_none());
+        assert!(allows(&permissions, "t", b"bert") && !allows(&permissions, "t", b"anna"));
+        assert!(!allows(&permissions, "u", b"k") && allows(&permissions, "v", b"k"));
+        let kept = permissions.get("bert", "/");
+        assert!(
+            kept.topic_rows()
+                .any(|row| *row == topic_row("bert", "t", "^{username}$"))
+        );
+        permissions.clear_topics(&"bert".into(), &"/".into(), Some("t"));
+        assert!(allows(&permissions, "t", b"anna") && !allows(&permissions, "u", b"k"));
+        permissions.clear_topics(&"bert".into(), &"/".into(), None);
+        assert!(allows(&permissions, "u", b"k"));
+    }
+
+    #[test]
+    fn who_is_forgotten_has_no_rights() {
+        let mut permissions = Permissions::default();
+        for (user, vhost) in [("anna", "/"), ("anna", "other"), ("bert", "/")] {
+            permissions.set(&row(user, vhost, "")).unwrap();
+        }
+        permissions.forget_vhost("/");
+        assert_eq!(permissions.iter().count(), 1);
+        assert!(permissions.get("anna", "other").may_open());
+        permissions.forget_user("anna");
+        assert_eq!(permissions.iter().count(), 0);
     }
 
     #[test]

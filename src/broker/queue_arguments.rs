@@ -150,23 +150,6 @@ pub const COMPARED: [&str; 23] = [
 
 const QUEUE_TYPE: &str = "x-queue-type";
 
-/// Arguments that are checked, kept and compared, and that nothing acts on yet.
-const NOT_ACTED_ON: [&str; 13] = [
-    "x-message-ttl",
-    "x-expires",
-    "x-max-length",
-    "x-max-length-bytes",
-    "x-overflow",
-    "x-dead-letter-exchange",
-    "x-dead-letter-routing-key",
-    "x-max-priority",
-    "x-delivery-limit",
-    "x-delayed-retry-type",
-    "x-delayed-retry-min",
-    "x-delayed-retry-max",
-    "x-consumer-timeout",
-];
-
 /// Arguments that choose between replicas, places and ways of storing, of which there is one here. `x-ha-policy` and
 /// its like are not even checked.
 const CHOOSING_NOTHING: [&str; 11] = [
@@ -182,13 +165,6 @@ const CHOOSING_NOTHING: [&str; 11] = [
     "x-ha-nodes",
     "x-ha-policy-params",
 ];
-
-/// The arguments given that nothing acts on yet: whoever declares with them should be told.
-pub fn not_acted_on(arguments: &FieldTable) -> impl Iterator<Item = &'static str> {
-    NOT_ACTED_ON
-        .into_iter()
-        .filter(|argument| arguments.contains_key(argument))
-}
 
 /// The arguments given that make no difference on one node with one store.
 pub fn choosing_nothing(arguments: &FieldTable) -> impl Iterator<Item = &'static str> {
@@ -252,6 +228,13 @@ pub fn activation(arguments: &FieldTable, queue_type: QueueType) -> Activation {
     }
 }
 
+/// The highest priority that its messages may have; 0 if all are equal. `x-max-priority: 0` means two levels, as in
+/// RabbitMQ.
+pub fn max_priority(arguments: &FieldTable) -> u8 {
+    let asked = arguments.inner().get("x-max-priority").and_then(integer);
+    asked.map_or(0, |max| u8::try_from(max.max(1)).unwrap_or(u8::MAX))
+}
+
 /// Checks the arguments of a queue to be created; its type was found by [`queue_type`].
 ///
 /// # Errors
@@ -284,7 +267,7 @@ fn check(
             None => Err(invalid(queue, argument, unacceptable(value))),
         },
         Rule::Exchange => match value {
-            AMQPValue::LongString(_) => Ok(()),
+            AMQPValue::LongString(_) => check_length(queue, argument, value),
             other => Err(Refusal::ArgumentType {
                 entity: Entity::Queue(Arc::clone(queue)),
                 argument,
@@ -299,11 +282,23 @@ fn check(
             argument,
             "routing_key_but_no_dlx_defined".to_owned(),
         )),
-        Rule::Any | Rule::DeadLetterRoutingKey => Ok(()),
+        Rule::DeadLetterRoutingKey => check_length(queue, argument, value),
+        Rule::Any => Ok(()),
         Rule::Boolean => match value {
             AMQPValue::Boolean(_) => Ok(()),
             other => Err(invalid(queue, argument, unacceptable(other))),
         },
+    }
+}
+
+/// A name or key that a delivery has to carry. RabbitMQ takes longer ones, and fails when it uses them.
+fn check_length(queue: &Arc<str>, argument: &str, value: &AMQPValue) -> Result<(), Refusal> {
+    match value {
+        AMQPValue::LongString(text) if text.as_bytes().len() > 255 => {
+            let reason = "\"expected at most 255 bytes\"";
+            Err(invalid(queue, argument, reason.to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 

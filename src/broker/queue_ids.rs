@@ -7,6 +7,9 @@ use crate::store::QueueId;
 /// Numbers in a store end here.
 const STORED_END: u32 = 1 << 24;
 
+/// Numbers that queues leave to the levels of priority queues.
+const LEVELS: u32 = 1 << 20;
+
 /// Names a queue while the broker runs; two queues never share one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LiveQueueId(pub u64);
@@ -36,7 +39,17 @@ impl QueueIds {
 
     /// A number for a durable queue; `None` when all were used up.
     pub fn durable(&self) -> Option<QueueId> {
-        let next = |id: u32| (id < STORED_END).then_some(id + 1);
+        self.below(STORED_END - LEVELS)
+    }
+
+    /// A number for messages of one priority in a durable queue.
+    pub fn level(&self) -> QueueId {
+        self.below(STORED_END)
+            .expect("queues leave a million numbers to levels, which are used one by one")
+    }
+
+    fn below(&self, end: u32) -> Option<QueueId> {
+        let next = |id: u32| (id < end).then_some(id + 1);
         self.durable
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
             .ok()
@@ -56,9 +69,10 @@ mod tests {
 
     #[test]
     fn durable_numbers_end_where_the_store_ends() {
-        let ids = QueueIds::new(STORED_END - 1);
-        assert_eq!(ids.durable(), Some(QueueId(STORED_END - 1)));
+        let ids = QueueIds::new(STORED_END - LEVELS - 1);
+        assert_eq!(ids.durable(), Some(QueueId(STORED_END - LEVELS - 1)));
         assert_eq!(ids.durable(), None);
+        assert_eq!(ids.level(), QueueId(STORED_END - LEVELS));
         assert_eq!(ids.durable(), None);
         assert_ne!(ids.live(), ids.live());
         assert_eq!(QueueIds::new(0).spilled(), QueueId(1));

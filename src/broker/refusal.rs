@@ -7,6 +7,7 @@ use amq_protocol::types::AMQPValue;
 
 use crate::amqp::field_table::type_name;
 
+use super::limits::TooMany;
 use super::queue_type::{QueueType, TypeRefusal};
 
 /// A queue or an exchange, as named in refusals.
@@ -90,6 +91,12 @@ pub enum Refusal {
     BindReplyQueue,
     /// The exchange's type does not accept the binding.
     Binding(String),
+    /// The vhost is gone; its connections are about to hear of it.
+    VhostDeleted,
+    /// There are as many as there may be.
+    TooMany(TooMany),
+    /// The exchange's type can not work with an argument.
+    ExchangeArgument(String),
     /// The store has no number left for another durable queue.
     NoMoreQueues,
 }
@@ -255,8 +262,10 @@ impl Refusal {
                 why,
             } => why.explanation(*queue_type, &queue(name)),
             Self::BindReplyQueue => "cannot bind or unbind to a volatile (direct reply-to) queue".to_owned(),
+            Self::VhostDeleted => format!("vhost '{vhost}' is deleted"),
+            Self::TooMany(what) => what.explanation(vhost),
             Self::NoMoreQueues => "the store's numbers for durable queues are used up".to_owned(),
-            Self::Binding(text) => text.clone(),
+            Self::Binding(text) | Self::ExchangeArgument(text) => text.clone(),
         }
     }
 }

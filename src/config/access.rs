@@ -4,12 +4,20 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::broker::certificate::NameFrom;
+use crate::config::units;
+
 /// How clients log in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Auth {
     /// SASL mechanisms offered, in order of preference.
     pub mechanisms: Vec<Mechanism>,
+    /// Where EXTERNAL finds the user's name in a client's certificate.
+    #[serde(with = "units::text")]
+    pub external_name_from: NameFrom,
+    /// The user that ANONYMOUS logs in as; empty is nobody.
+    pub anonymous_user: String,
     /// Users that may log in from this machine only.
     pub loopback_users: Vec<String>,
 }
@@ -18,6 +26,8 @@ impl Default for Auth {
     fn default() -> Self {
         Self {
             mechanisms: vec![Mechanism::Plain, Mechanism::Amqplain],
+            external_name_from: NameFrom::DistinguishedName,
+            anonymous_user: String::new(),
             loopback_users: vec![String::from("guest")],
         }
     }
@@ -31,6 +41,10 @@ pub enum Mechanism {
     Plain,
     /// User and password in a field table.
     Amqplain,
+    /// The user is named by the certificate that the client showed.
+    External,
+    /// Everybody is the same user.
+    Anonymous,
 }
 
 impl Mechanism {
@@ -39,6 +53,8 @@ impl Mechanism {
         match self {
             Self::Plain => "PLAIN",
             Self::Amqplain => "AMQPLAIN",
+            Self::External => "EXTERNAL",
+            Self::Anonymous => "ANONYMOUS",
         }
     }
 }
@@ -49,17 +65,37 @@ impl Mechanism {
 pub struct Vhost {
     /// Its name, as clients give it in `connection.open`.
     pub name: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// For people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The type of queues that are declared without one: `classic`, `quorum` or `stream`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_queue_type: Option<String>,
+    /// Connections that may be open in it; none is without limit.
+    #[serde(default, with = "units::limit", skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// Queues that may be in it; none is without limit.
+    #[serde(default, with = "units::limit", skip_serializing_if = "Option::is_none")]
+    pub queues_max: Option<u32>,
 }
 
 impl Vhost {
     pub(super) fn root() -> Self {
         Self {
             name: String::from("/"),
+            description: String::new(),
+            tags: Vec::new(),
+            default_queue_type: None,
+            connections_max: None,
+            queues_max: None,
         }
     }
 }
 
-/// Someone who may log in. Exactly one of `password` and `password_hash` is given.
+/// Someone who may log in. One of `password` and `password_hash` is given; neither to a user who logs in without.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct User {
@@ -68,7 +104,8 @@ pub struct User {
     /// The password itself, for development.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password: Option<Secret>,
-    /// `RabbitMQ`'s salted SHA-256 (or SHA-512): base64 of four bytes of salt and the hash of salt and password.
+    /// What `leveret hash-password` or `rabbitmqctl hash_password` prints: Argon2id, or base64 of four bytes of salt
+    /// and the SHA-256 or SHA-512 of salt and password.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_hash: Option<Secret>,
     /// Such as `administrator`; to AMQP only `impersonator` matters.
@@ -77,6 +114,15 @@ pub struct User {
     /// Rights, one entry per virtual host. Without an entry the user may not open that virtual host.
     #[serde(default)]
     pub permissions: Vec<Permission>,
+    /// Rights on the routing keys of topic exchanges. Without an entry for an exchange all its keys are allowed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topic_permissions: Vec<TopicPermission>,
+    /// Connections that the user may have open; none is without limit.
+    #[serde(default, with = "units::limit", skip_serializing_if = "Option::is_none")]
+    pub connections_max: Option<u32>,
+    /// Channels that the user may have open on all connections; none is without limit.
+    #[serde(default, with = "units::limit", skip_serializing_if = "Option::is_none")]
+    pub channels_max: Option<u32>,
 }
 
 impl User {
@@ -92,6 +138,9 @@ impl User {
                 write: String::from(".*"),
                 read: String::from(".*"),
             }],
+            topic_permissions: Vec::new(),
+            connections_max: None,
+            channels_max: None,
         }
     }
 }
@@ -107,6 +156,21 @@ pub struct Permission {
     /// Names the user may publish to and bind.
     pub write: String,
     /// Names the user may consume from and bind to.
+    pub read: String,
+}
+
+/// What routing keys a user may use with one topic exchange: regular expressions in which `{username}` and `{vhost}`
+/// stand for the names.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicPermission {
+    /// The virtual host.
+    pub vhost: String,
+    /// The exchange.
+    pub exchange: String,
+    /// Keys the user may publish with.
+    pub write: String,
+    /// Keys the user may bind and unbind with.
     pub read: String,
 }
 

@@ -3,6 +3,7 @@
 use std::net::{Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::config::units;
@@ -14,12 +15,20 @@ pub struct Listeners {
     /// Addresses for AMQP connections. `[::]` takes IPv4 as well.
     #[serde(with = "units::addresses")]
     pub amqp: Vec<SocketAddr>,
+    /// Addresses for AMQP connections over TLS. They need the section `tls`.
+    #[serde(with = "units::addresses")]
+    pub amqps: Vec<SocketAddr>,
+    /// Proxies that begin every connection with a header of the PROXY protocol. From others none is read.
+    #[serde(with = "units::networks")]
+    pub proxy_protocol_from: Vec<IpNet>,
 }
 
 impl Default for Listeners {
     fn default() -> Self {
         Self {
             amqp: vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, 5672))],
+            amqps: Vec::new(),
+            proxy_protocol_from: Vec::new(),
         }
     }
 }

@@ -1,15 +1,19 @@
 //! What the types can not say: ranges, regular expressions, names that must be unique or known.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::broker::permission;
-use crate::broker::user::PasswordHash;
+use crate::broker::accounts::{self, QUEUE_TYPES};
+use crate::broker::password::PasswordHash;
+use crate::broker::permission::PatternError;
+use crate::broker::policy::PolicyKind;
+use crate::broker::{pattern, permission};
 use crate::config::key_path::KeyPath;
-use crate::config::{Config, Permission, User, Watermark};
+use crate::config::{Config, Mechanism, Permission, Policy, TopicPermission, User, Verify, Watermark};
 
 /// The protocol's smallest frame size.
 const FRAME_MIN: u32 = 4096;
@@ -24,24 +28,54 @@ impl Config {
     /// Every value that decoded but makes no sense, with its reason.
     pub(super) fn check(&self) -> Found {
         let mut found = Found::new();
+        self.check_listeners(&mut found);
         self.check_amqp(&mut found);
         self.check_mechanisms(&mut found);
         self.check_storage(&mut found);
         self.check_log_and_identity(&mut found);
         self.check_vhosts(&mut found);
         self.check_users(&mut found);
+        check_policies("policies", PolicyKind::User, &self.policies, &mut found);
+        check_policies(
+            "operator_policies",
+            PolicyKind::Operator,
+            &self.operator_policies,
+            &mut found,
+        );
         found
+    }
+
+    fn check_listeners(&self, found: &mut Found) {
+        let mut require = require_into(found);
+        let (listeners, tls) = (&self.listeners, &self.tls);
+        let is_given = |file: &Path| !file.as_os_str().is_empty();
+        let speaks_tls = !listeners.amqps.is_empty();
+        require(
+            speaks_tls || !listeners.amqp.is_empty(),
+            "listeners.amqp",
+            "needs at least one address, or listeners.amqps does",
+        );
+        require(
+            !speaks_tls || is_given(&tls.certificate),
+            "tls.certificate",
+            "listeners.amqps needs the file of a certificate here",
+        );
+        require(
+            !speaks_tls || is_given(&tls.key),
+            "tls.key",
+            "listeners.amqps needs the file of the certificate's key here",
+        );
+        require(
+            tls.verify == Verify::None || is_given(&tls.client_ca),
+            "tls.client_ca",
+            "tls.verify needs the file of the authorities here that may have made clients' certificates",
+        );
     }
 
     fn check_amqp(&self, found: &mut Found) {
         let mut require = require_into(found);
         let amqp = &self.amqp;
         let seconds = amqp.heartbeat.as_secs();
-        require(
-            !self.listeners.amqp.is_empty(),
-            "listeners.amqp",
-            "needs at least one address",
-        );
         require(
             amqp.frame_max == 0 || amqp.frame_max >= FRAME_MIN,
             "amqp.frame_max",
@@ -81,6 +115,16 @@ impl Config {
                     format!("{:?} stands there twice", mechanism.name()),
                 ));
             }
+            let has_certificates = !self.listeners.amqps.is_empty() && self.tls.verify != Verify::None;
+            let lacks = match mechanism {
+                Mechanism::External if !has_certificates => {
+                    "listeners.amqps, and tls.verify as \"optional\" or \"required\""
+                }
+                Mechanism::Anonymous if self.auth.anonymous_user.is_empty() => "auth.anonymous_user",
+                _ => continue,
+            };
+            let reason = format!("{:?} needs {lacks}", mechanism.name());
+            found.push((key.clone().index(index), reason));
         }
     }
 
@@ -146,6 +190,16 @@ impl Config {
             self.vhosts.iter().map(|vhost| vhost.name.as_str()),
             found,
         );
+        for (index, vhost) in self.vhosts.iter().enumerate() {
+            let key = vhosts.clone().index(index);
+            check_tags(&key, &vhost.tags, found);
+            if let Some(kind) = &vhost.default_queue_type
+                && !QUEUE_TYPES.contains(&kind.as_str())
+            {
+                let reason = format!("{kind:?} is none; there are {}", QUEUE_TYPES.join(", "));
+                found.push((key.key("default_queue_type"), reason));
+            }
+        }
     }
 
     fn check_users(&self, found: &mut Found) {
@@ -153,29 +207,50 @@ impl Config {
         check_names(&users, self.users.iter().map(|user| user.name.as_str()), found);
         for (index, user) in self.users.iter().enumerate() {
             let key = users.clone().index(index);
-            check_password(&key, user, found);
-            let mut vhosts = HashSet::new();
-            for (index, permission) in user.permissions.iter().enumerate() {
-                let key = key.clone().key("permissions").index(index);
-                if !self.vhosts.iter().any(|vhost| vhost.name == permission.vhost) {
-                    let known: Vec<_> = self
-                        .vhosts
-                        .iter()
-                        .map(|vhost| format!("{:?}", vhost.name))
-                        .collect();
-                    let reason = format!(
-                        "there is no vhost {:?}; there are {}",
-                        permission.vhost,
-                        known.join(", ")
-                    );
-                    found.push((key.clone().key("vhost"), reason));
-                } else if !vhosts.insert(permission.vhost.as_str()) {
-                    let reason = format!("the user has a second entry for vhost {:?}", permission.vhost);
-                    found.push((key.clone().key("vhost"), reason));
-                }
-                check_patterns(&key, permission, found);
-            }
+            let may_lack_one =
+                self.auth.mechanisms.contains(&Mechanism::External) || self.auth.anonymous_user == user.name;
+            check_password(&key, user, may_lack_one, found);
+            check_tags(&key, &user.tags, found);
+            self.check_permissions(&key, user, found);
         }
+    }
+
+    fn check_permissions(&self, user_key: &KeyPath, user: &User, found: &mut Found) {
+        let mut vhosts = HashSet::new();
+        for (index, permission) in user.permissions.iter().enumerate() {
+            let key = user_key.clone().key("permissions").index(index);
+            if !vhosts.insert(permission.vhost.as_str()) {
+                let reason = format!("the user has a second entry for vhost {:?}", permission.vhost);
+                found.push((key.clone().key("vhost"), reason));
+            }
+            self.check_vhost(&key, &permission.vhost, found);
+            check_patterns(&key, permission, found);
+        }
+        let mut exchanges = HashSet::new();
+        for (index, permission) in user.topic_permissions.iter().enumerate() {
+            let TopicPermission { vhost, exchange, .. } = permission;
+            let key = user_key.clone().key("topic_permissions").index(index);
+            if !exchanges.insert((vhost.as_str(), exchange.as_str())) {
+                let reason =
+                    format!("the user has a second entry for exchange {exchange:?} in vhost {vhost:?}");
+                found.push((key.clone().key("exchange"), reason));
+            }
+            self.check_vhost(&key, vhost, found);
+            check_topic_patterns(&key, permission, found);
+        }
+    }
+
+    fn check_vhost(&self, key: &KeyPath, name: &str, found: &mut Found) {
+        if self.vhosts.iter().any(|vhost| vhost.name == name) {
+            return;
+        }
+        let known: Vec<_> = self
+            .vhosts
+            .iter()
+            .map(|vhost| format!("{:?}", vhost.name))
+            .collect();
+        let reason = format!("there is no vhost {name:?}; there are {}", known.join(", "));
+        found.push((key.clone().key("vhost"), reason));
     }
 }
 
@@ -199,8 +274,17 @@ fn check_names<'n>(list: &KeyPath, names: impl Iterator<Item = &'n str>, found: 
     }
 }
 
-fn check_password(key: &KeyPath, user: &User, found: &mut Found) {
+fn check_tags(owner: &KeyPath, tags: &[String], found: &mut Found) {
+    for (index, tag) in tags.iter().enumerate() {
+        if let Err(error) = accounts::check_tag(tag) {
+            found.push((owner.clone().key("tags").index(index), error.to_string()));
+        }
+    }
+}
+
+fn check_password(key: &KeyPath, user: &User, may_lack_one: bool, found: &mut Found) {
     let reason = match (&user.password, &user.password_hash) {
+        (None, None) if may_lack_one => None,
         (None, None) => Some("needs password or password_hash"),
         (Some(_), Some(_)) => Some("has password and password_hash; give one of them"),
         (Some(password), None) => {
@@ -211,12 +295,35 @@ fn check_password(key: &KeyPath, user: &User, found: &mut Found) {
                 .then_some("has an empty password, which can not log in")
         }
         (None, Some(hash)) => {
-            let is_hash = PasswordHash::decode(hash.expose()).is_ok();
-            (!is_hash).then_some("has a password_hash that is not base64 of 4 bytes of salt and a SHA-256")
+            let decoded = PasswordHash::decode(hash.expose());
+            let unusable = decoded
+                .err()
+                .map(|error| format!("has a password_hash that {error}"));
+            if let Some(reason) = unusable {
+                found.push((key.clone(), format!("user {:?} {reason}", user.name)));
+            }
+            None
         }
     };
     if let Some(reason) = reason {
         found.push((key.clone(), format!("user {:?} {reason}", user.name)));
+    }
+}
+
+fn check_policies(list: &str, kind: PolicyKind, policies: &[Policy], found: &mut Found) {
+    let mut seen = HashSet::new();
+    for (index, policy) in policies.iter().enumerate() {
+        let key = KeyPath::of(list).index(index);
+        if let Err(error) = policy.checked(kind) {
+            found.push((key.clone(), format!("policy {:?}: {error}", policy.name)));
+        }
+        if !seen.insert((&policy.vhost, &policy.name)) {
+            let reason = format!(
+                "{:?} stands there twice for vhost {:?}",
+                policy.name, policy.vhost
+            );
+            found.push((key.key("name"), reason));
+        }
     }
 }
 
@@ -227,20 +334,22 @@ fn check_patterns(key: &KeyPath, permission: &Permission, found: &mut Found) {
         ("read", &permission.read),
     ];
     for (verb, pattern) in patterns {
-        if let Err(error) = permission::Permission::new(pattern, "", "") {
-            let text = error.reason.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim()
-                .trim_start_matches("error: ");
-            found.push((
-                key.clone().key(verb),
-                format!("{pattern:?} is no regular expression: {reason}"),
-            ));
-        }
+        let compiled = permission::Permission::new(pattern, "", "").map(|_| ());
+        check_pattern(key.clone().key(verb), pattern, compiled, found);
     }
+}
+
+fn check_topic_patterns(key: &KeyPath, permission: &TopicPermission, found: &mut Found) {
+    for (verb, pattern) in [("write", &permission.write), ("read", &permission.read)] {
+        let compiled = permission::TopicPermission::new("", "", pattern, "").map(|_| ());
+        check_pattern(key.clone().key(verb), pattern, compiled, found);
+    }
+}
+
+fn check_pattern(key: KeyPath, pattern: &str, compiled: Result<(), PatternError>, found: &mut Found) {
+    let Err(error) = compiled else { return };
+    let reason = pattern::reason(&error.reason);
+    found.push((key, format!("{pattern:?} is no regular expression: {reason}")));
 }
 
 /// `EnvFilter` takes a misspelt level for the name of a module; here a bare word must be a level.

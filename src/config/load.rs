@@ -12,7 +12,7 @@ use serde::Deserialize;
 use toml::{Table, Value};
 
 use crate::config::key_path::{KeyPath, line_at};
-use crate::config::{Config, ConfigError, Problem};
+use crate::config::{Config, ConfigError, Problem, Written};
 
 /// Where the configuration comes from; later fields win over earlier ones.
 #[derive(Clone, Debug, Default)]
@@ -155,7 +155,11 @@ impl Overlay {
     }
 
     fn finish(mut self) -> Result<Config, ConfigError> {
-        let (config, found) = decode(self.table.clone());
+        let (mut config, found) = decode(self.table.clone());
+        config.written = Written {
+            vhosts: self.table.contains_key("vhosts"),
+            users: self.table.contains_key("users"),
+        };
         let found = if found.is_empty() && self.problems.is_empty() {
             config.check()
         } else {

@@ -12,18 +12,24 @@ mod identity;
 mod key_path;
 mod load;
 mod log;
+mod policies;
 mod storage;
+mod tls;
 mod units;
+
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use access::{Auth, Mechanism, Permission, Secret, User, Vhost};
+pub use access::{Auth, Mechanism, Permission, Secret, TopicPermission, User, Vhost};
 pub use amqp::{Amqp, Listeners};
 pub use error::{ConfigError, Problem};
 pub use identity::Identity;
 pub use load::{Override, Sources};
 pub use log::{Log, LogFormat};
+pub use policies::Policy;
 pub use storage::{Limits, Storage, Synchronous};
+pub use tls::{Tls, Verify};
 pub use units::Watermark;
 
 /// The commented sample file: every key with its default value.
@@ -35,6 +41,8 @@ pub const SAMPLE: &str = include_str!("../../config/leveret.toml");
 pub struct Config {
     /// Where the broker listens.
     pub listeners: Listeners,
+    /// Certificates, for the listeners that speak TLS.
+    pub tls: Tls,
     /// What is agreed with a client, and how large things may get.
     pub amqp: Amqp,
     /// Where and how messages and definitions are kept.
@@ -51,12 +59,31 @@ pub struct Config {
     pub log: Log,
     /// How the broker presents itself to clients.
     pub identity: Identity,
+    /// A file of definitions to import at every start, before clients may come; none when empty.
+    pub definitions: PathBuf,
+    /// Policies that are in force beside those that are stored, and win over them.
+    pub policies: Vec<Policy>,
+    /// The same for operator policies.
+    pub operator_policies: Vec<Policy>,
+    /// Which of the lists the operator wrote.
+    #[serde(skip)]
+    pub written: Written,
+}
+
+/// Which lists were written; the others are built in, and give way to what is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// `vhosts`.
+    pub vhosts: bool,
+    /// `users`.
+    pub users: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             listeners: Listeners::default(),
+            tls: Tls::default(),
             amqp: Amqp::default(),
             storage: Storage::default(),
             limits: Limits::default(),
@@ -65,6 +92,10 @@ impl Default for Config {
             users: vec![User::guest()],
             log: Log::default(),
             identity: Identity::default(),
+            definitions: PathBuf::new(),
+            policies: Vec::new(),
+            operator_policies: Vec::new(),
+            written: Written::default(),
         }
     }
 }

@@ -72,6 +72,12 @@ pub struct Limits {
     pub disk_free_limit: u64,
     /// Connections that may be open at once; 0 is without limit.
     pub connections_max: u32,
+    /// Channels that may be open at once, on all connections; 0 is without limit.
+    pub channels_max: u32,
+    /// Queues that there may be, in all virtual hosts; 0 is without limit.
+    pub queues_max: u32,
+    /// Exchanges that there may be, in all virtual hosts, the predeclared ones included; 0 is without limit.
+    pub exchanges_max: u32,
 }
 
 impl Default for Limits {
@@ -80,6 +86,9 @@ impl Default for Limits {
             memory_high_watermark: Watermark::Ratio(0.6),
             disk_free_limit: 50_000_000,
             connections_max: 0,
+            channels_max: 0,
+            queues_max: 0,
+            exchanges_max: 0,
         }
     }
 }

@@ -77,6 +77,36 @@ pub(super) mod size {
     }
 }
 
+/// Limits: a number, or -1 for none.
+pub(super) mod limit {
+    use super::{Deserialize, Deserializer, Serializer, de};
+
+    #[expect(
+        clippy::ref_option,
+        clippy::trivially_copy_pass_by_ref,
+        reason = "serde passes the field so"
+    )]
+    pub(in crate::config) fn serialize<S: Serializer>(
+        max: &Option<u32>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.serialize_i64(max.map_or(-1, i64::from))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<u32>, D::Error> {
+        let number = i64::deserialize(deserializer)?;
+        match (number, u32::try_from(number)) {
+            (-1, _) => Ok(None),
+            (_, Ok(max)) => Ok(Some(max)),
+            _ => Err(de::Error::custom(format!(
+                "{number} is no limit: write a number from 0 to 4294967295, or -1 for no limit"
+            ))),
+        }
+    }
+}
+
 struct SizeVisitor;
 
 impl de::Visitor<'_> for SizeVisitor {
@@ -179,6 +209,72 @@ pub(super) mod addresses {
             })
         };
         texts.into_iter().map(parse).collect()
+    }
+}
+
+/// Addresses and networks that are trusted with something.
+pub(super) mod networks {
+    use std::net::IpAddr;
+
+    use ipnet::IpNet;
+
+    use super::{Deserialize, Deserializer, Serializer, de};
+
+    pub(in crate::config) fn serialize<S>(networks: &[IpNet], serializer: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+    {
+        let texts = networks.iter().map(|network| {
+            if network.prefix_len() == network.max_prefix_len() {
+                network.addr().to_string()
+            } else {
+                network.to_string()
+            }
+        });
+        serializer.collect_seq(texts)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D>(deserializer: D) -> Result<Vec<IpNet>, D::Error>
+    where
+        D: Deserializer<'de>,
+    {
+        let texts = Vec::<String>::deserialize(deserializer)?;
+        let parse = |text: String| {
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            let network = address.or_else(|_| text.parse::<IpNet>());
+            network.map_err(|_| {
+                de::Error::custom(format!(
+                    "{text:?} is no address and no network; write \"127.0.0.1\", \"10.0.0.0/8\" or \"fd00::/8\""
+                ))
+            })
+        };
+        texts.into_iter().map(parse).collect()
+    }
+}
+
+/// Anything that is written in one way of its own.
+pub(super) mod text {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use super::{Deserialize, Deserializer, Serializer, de};
+
+    pub(in crate::config) fn serialize<S, T>(value: &T, serializer: S) -> Result<S::Ok, S::Error>
+    where
+        S: Serializer,
+        T: Display,
+    {
+        serializer.collect_str(value)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+    where
+        D: Deserializer<'de>,
+        T: FromStr<Err: Display>,
+    {
+        let text = String::deserialize(deserializer)?;
+        text.parse()
+            .map_err(|error| de::Error::custom(format!("{text:?} is not understood: {error}")))
     }
 }
 

@@ -12,8 +12,10 @@ use crate::broker::LiveQueueId;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::ConsumerSlot;
+use crate::broker::queue::effects::DeliveryHandle;
+use crate::broker::vhost::{Traces, Vhost};
 use crate::message::Message;
-use crate::store::{Position, Sequence};
+use crate::store::Sequence;
 
 use super::routes::{RouteId, Routes};
 
@@ -36,6 +38,8 @@ pub struct Confirmed {
     pub publish: Confirmable,
     /// What has to be committed first.
     pub after: Option<Sequence>,
+    /// A queue was full: the confirm is a nack.
+    pub is_rejected: bool,
 }
 
 #[derive(Debug)]
@@ -43,17 +47,22 @@ struct Pending {
     message: Message,
     route: RouteId,
     confirm: Option<Confirmable>,
+    /// A queue was full.
+    is_rejected: bool,
+    /// What it has left behind in exchanges that remember.
+    traces: Option<Traces>,
 }
 
 #[derive(Debug)]
 struct Settlements {
     queue: Arc<LiveQueue>,
-    settlements: Vec<(Position, Settlement)>,
+    settlements: Vec<(DeliveryHandle, Settlement)>,
 }
 
 /// What one connection has gathered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
+    vhost: Arc<Vhost>,
     /// Routes of the gathered publishes, and of earlier ones.
     pub routes: Routes,
     publishes: Vec<Pending>,
@@ -61,32 +70,54 @@ pub struct Batch {
     resumes: Vec<(Arc<LiveQueue>, ConsumerSlot)>,
     /// Confirms due since the channels last took them.
     confirmed: Vec<Confirmed>,
+    /// A queue refused one of the publishes because it is full.
+    has_rejected: bool,
+    /// One of the publishes passes an exchange that remembers.
+    leaves_traces: bool,
     groups: Groups,
 }
 
 impl Batch {
+    /// A batch with nothing gathered.
+    pub fn new(vhost: Arc<Vhost>) -> Self {
+        Self {
+            vhost,
+            routes: Routes::default(),
+            publishes: Vec::new(),
+            settlements: Vec::new(),
+            resumes: Vec::new(),
+            confirmed: Vec::new(),
+            has_rejected: false,
+            leaves_traces: false,
+            groups: Groups::default(),
+        }
+    }
+
     /// Adds a publish. Returns whether it is time to flush.
     pub fn publish(&mut self, message: Message, route: RouteId, confirm: Option<Confirmable>) -> bool {
+        self.leaves_traces |= self.routes.get(route).leaves_traces();
         self.publishes.push(Pending {
             message,
             route,
             confirm,
+            is_rejected: false,
+            traces: None,
         });
         self.publishes.len() >= PUBLISHES_MAX
     }
 
     /// Adds a settlement.
-    pub fn settle(&mut self, queue: &Arc<LiveQueue>, position: Position, settlement: Settlement) {
+    pub fn settle(&mut self, queue: &Arc<LiveQueue>, handle: DeliveryHandle, settlement: Settlement) {
         let found = self
             .settlements
             .iter_mut()
             .rev()
             .find(|other| other.queue.id == queue.id);
         match found {
-            Some(found) => found.settlements.push((position, settlement)),
+            Some(found) => found.settlements.push((handle, settlement)),
             None => self.settlements.push(Settlements {
                 queue: Arc::clone(queue),
-                settlements: vec![(position, settlement)],
+                settlements: vec![(handle, settlement)],
             }),
         }
     }
@@ -111,9 +142,8 @@ impl Batch {
                 continue;
             }
             // From the back, each message that returns becomes the first of its queue, which costs nothing.
-            let is_return = |settlement| matches!(settlement, Settlement::Requeue | Settlement::Return);
-            if settlements.iter().any(|(_, settlement)| is_return(*settlement)) {
-                settlements.sort_unstable_by_key(|(position, _)| Reverse(*position));
+            if settlements.iter().any(|(_, settlement)| settlement.is_return()) {
+                settlements.sort_unstable_by_key(|(handle, _)| Reverse(handle.position));
             }
             let outcome = queue.settle(settlements.drain(..));
             sequence = sequence.max(outcome.sequence.filter(|_| queue.definition.durable));
@@ -125,6 +155,11 @@ impl Batch {
             queue.resume(slot);
         }
         sequence
+    }
+
+    /// Whether a queue refused one of the publishes since this was asked last.
+    pub fn take_rejected(&mut self) -> bool {
+        std::mem::take(&mut self.has_rejected)
     }
 
     /// Takes the confirms that are due.
@@ -142,7 +177,11 @@ impl Batch {
 
     /// Notes that a publish needs no queue: its confirm is due at once.
     pub fn confirm_now(&mut self, publish: Confirmable) {
-        self.confirmed.push(Confirmed { publish, after: None });
+        self.confirmed.push(Confirmed {
+            publish,
+            after: None,
+            is_rejected: false,
+        });
     }
 
     /// Forgets queues that were settled to and may be gone.
@@ -153,45 +192,77 @@ impl Batch {
     }
 
     fn flush_publishes(&mut self) -> Option<Sequence> {
+        if !self.leaves_traces {
+            return self.publish_all(None);
+        }
+        let vhost = Arc::clone(&self.vhost);
+        let _hold = vhost.hold();
+        let mut sequence = None;
+        for publish in &mut self.publishes {
+            let route = self.routes.get(publish.route);
+            if route.leaves_traces() {
+                let (route, traces) = vhost.pass(&publish.message, &route.copies);
+                sequence = sequence.max(traces.sequence);
+                publish.route = self.routes.once(route);
+                publish.traces = Some(traces);
+            }
+        }
+        self.leaves_traces = false;
+        self.publish_all(sequence)
+    }
+
+    /// Hands all publishes to their queues, and notes their confirms. `sequence` is what their traces wait for.
+    fn publish_all(&mut self, mut sequence: Option<Sequence>) -> Option<Sequence> {
         let first = self.publishes.first()?;
         let route = self.routes.get(first.route);
-        let is_uniform =
-            route.queues.len() == 1 && self.publishes.iter().all(|publish| publish.route == first.route);
-        let mut sequence = None;
+        let is_uniform = route.queues.len() == 1
+            && route.delays.is_empty()
+            && self.publishes.iter().all(|publish| publish.route == first.route);
         if is_uniform {
             let queue = &route.queues[0];
             let messages = self.publishes.iter().map(|publish| publish.message.clone());
-            sequence = queue
-                .publish(messages)
-                .sequence
-                .filter(|_| queue.definition.durable);
+            let published = queue.publish(messages);
+            sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
+            for index in published.rejected {
+                self.publishes[index].is_rejected = true;
+            }
         } else {
             for (index, publish) in (0..).zip(&self.publishes) {
-                for queue in &self.routes.get(publish.route).queues {
+                let route = self.routes.get(publish.route);
+                for queue in &route.queues {
                     self.groups.add(queue, index);
                 }
+                sequence = sequence.max(route.delay(&publish.message));
             }
             for (queue, indices) in self.groups.iter_mut() {
                 let messages = indices
-                    .drain(..)
-                    .map(|index: usize| self.publishes[index].message.clone());
-                let outcome = queue.publish(messages);
-                sequence = sequence.max(outcome.sequence.filter(|_| queue.definition.durable));
+                    .iter()
+                    .map(|index: &usize| self.publishes[*index].message.clone());
+                let published = queue.publish(messages);
+                sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
+                for index in published.rejected {
+                    self.publishes[indices[index]].is_rejected = true;
+                }
             }
             self.groups.clear();
         }
-        for publish in self.publishes.drain(..) {
+        for mut publish in self.publishes.drain(..) {
+            if let Some(traces) = &mut publish.traces {
+                publish.is_rejected |= self.vhost.settle_traces(traces, publish.is_rejected);
+            }
+            self.has_rejected |= publish.is_rejected;
             let Some(confirm) = publish.confirm else { continue };
-            let is_durable = publish.message.is_persistent()
-                && self
-                    .routes
-                    .get(publish.route)
-                    .queues
-                    .iter()
-                    .any(|queue| queue.definition.durable);
+            let route = self.routes.get(publish.route);
+            let traces = publish.traces.as_ref();
+            let is_kept = || {
+                route.is_kept_later()
+                    || traces.is_some_and(|traces| traces.sequence.is_some())
+                    || route.queues.iter().any(|queue| queue.keeps(&publish.message))
+            };
             self.confirmed.push(Confirmed {
                 publish: confirm,
-                after: sequence.filter(|_| is_durable),
+                after: sequence.filter(|_| !publish.is_rejected && is_kept()),
+                is_rejected: publish.is_rejected,
             });
         }
         self.routes.forget_once();

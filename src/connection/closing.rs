@@ -140,6 +140,7 @@ impl Connection {
             left.finish(&mut session);
         }
         self.unconfirmed.clear();
+        self.broker.leave(self.id);
         for queue in session.exclusive_queues.drain(..) {
             session
                 .vhost

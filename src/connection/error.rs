@@ -71,7 +71,7 @@ impl Denied {
 
 fn code(refusal: &Refusal) -> ReplyCode {
     match refusal {
-        Refusal::NotFound(_) => ReplyCode::NotFound,
+        Refusal::NotFound(_) | Refusal::VhostDeleted => ReplyCode::NotFound,
         Refusal::Locked(_) => ReplyCode::ResourceLocked,
         Refusal::OfType { why, .. } => match why {
             TypeRefusal::Get => ReplyCode::ResourceLocked,
@@ -93,7 +93,9 @@ fn code(refusal: &Refusal) -> ReplyCode {
         | Refusal::InvalidArgument { .. }
         | Refusal::ArgumentType { .. }
         | Refusal::NoMoreQueues
-        | Refusal::Binding(_) => ReplyCode::PreconditionFailed,
+        | Refusal::TooMany(_)
+        | Refusal::Binding(_)
+        | Refusal::ExchangeArgument(_) => ReplyCode::PreconditionFailed,
     }
 }
 

@@ -1,6 +1,5 @@
 //! From the protocol header to connection.open: who the peer is and what was agreed.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, connection};
@@ -8,13 +7,14 @@ use amq_protocol::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use crate::amqp::method::{self, MethodId};
 use crate::amqp::reply_code::ReplyCode;
-use crate::broker::Broker;
-use crate::broker::permission::Permission;
-use crate::broker::user::User;
-use crate::broker::vhost::Vhost;
+use crate::broker::census::Opened;
+use crate::broker::login::{Login, LoginRefused};
+use crate::broker::outbox::Outbox;
+use crate::broker::{Broker, ConnectionId};
 
+use super::Peer;
 use super::error::ConnectionError;
-use super::sasl::Mechanism;
+use super::sasl::{Mechanism, Unclear};
 use super::settings::{FRAME_MAX_LEAST, Settings};
 
 /// The header that a client has to begin with, and that it is told if it did not.
@@ -39,17 +39,6 @@ pub enum Step {
     },
     /// Close with this.
     Refuse(ConnectionError),
-}
-
-/// What the handshake has agreed.
-#[derive(Debug)]
-pub struct Opened {
-    /// The vhost.
-    pub vhost: Arc<Vhost>,
-    /// Who it is.
-    pub user: Arc<User>,
-    /// What the user may do there.
-    pub permission: Arc<Permission>,
 }
 
 /// What a client announced that it understands.
@@ -77,15 +66,26 @@ pub struct Tuned {
 #[derive(Debug)]
 enum Expect {
     StartOk,
-    TuneOk(Arc<User>),
-    Open(Arc<User>),
+    /// The password is being checked; nothing is worked off meanwhile.
+    Verdict(Claim),
+    TuneOk(Arc<str>),
+    Open(Arc<str>),
+}
+
+/// Who a client says it is, and by which mechanism.
+#[derive(Debug)]
+struct Claim {
+    user: String,
+    mechanism: Mechanism,
 }
 
 /// A handshake in progress.
 #[derive(Debug)]
 pub struct Handshake {
     expect: Expect,
-    peer: IpAddr,
+    peer: Peer,
+    id: ConnectionId,
+    outbox: Arc<Outbox>,
     /// What the client understands.
     pub capabilities: Capabilities,
     /// The name that the client gave its connection.
@@ -101,12 +101,13 @@ pub fn is_protocol_header(bytes: [u8; 8]) -> bool {
 
 impl Handshake {
     /// Begins with connection.start.
-    pub fn start(settings: &Settings, peer: IpAddr, output: &mut Vec<u8>) -> Self {
-        let mechanisms: Vec<&str> = settings
-            .mechanisms
-            .iter()
-            .map(|mechanism| mechanism.name())
-            .collect();
+    pub fn start(
+        settings: &Settings,
+        peer: Peer,
+        (id, outbox): (ConnectionId, Arc<Outbox>),
+        output: &mut Vec<u8>,
+    ) -> Self {
+        let mechanisms: Vec<&str> = settings.offered_to(&peer).map(Mechanism::name).collect();
         let start = connection::Start {
             version_major: 0,
             version_minor: 9,
@@ -118,6 +119,8 @@ impl Handshake {
         Self {
             expect: Expect::StartOk,
             peer,
+            id,
+            outbox,
             capabilities: Capabilities::default(),
             connection_name: None,
             tuned: Tuned {
@@ -146,12 +149,17 @@ impl Handshake {
                 self.tune_ok(settings, &tune_ok, user)
             }
             (Expect::Open(user), connection::AMQPMethod::Open(open)) => {
-                match open_vhost(broker, user, open.virtual_host.as_str()) {
+                let vhost = open.virtual_host.as_str();
+                match broker.open(self.id, user, vhost) {
                     Ok(opened) => {
                         send(output, connection::AMQPMethod::OpenOk(connection::OpenOk {}));
                         Step::Opened(opened)
                     }
-                    Err(error) => Step::Refuse(error),
+                    Err(refused) => Step::Refuse(ConnectionError {
+                        code: ReplyCode::NotAllowed,
+                        explanation: refused.explanation(user, vhost),
+                        method: id,
+                    }),
                 }
             }
             (Expect::Open(_), connection::AMQPMethod::UpdateSecret(_)) => Step::Refuse(ConnectionError {
@@ -180,38 +188,82 @@ impl Handshake {
     ) -> Step {
         self.read_client_properties(&start_ok.client_properties);
         let name = start_ok.mechanism.as_str();
-        let offered = Mechanism::from_name(name).filter(|mechanism| settings.mechanisms.contains(mechanism));
+        let offered = settings
+            .offered_to(&self.peer)
+            .find(|mechanism| mechanism.name() == name);
         let Some(mechanism) = offered else {
             let explanation = format!("unknown authentication mechanism '{name}'");
             return self.silence(ReplyCode::CommandInvalid, explanation);
         };
-        let Some(credentials) = mechanism.credentials(start_ok.response.as_bytes()) else {
-            return self.silence(ReplyCode::SyntaxError, format!("malformed {name} response"));
+        let credentials = match mechanism.credentials(start_ok.response.as_bytes(), settings, &self.peer) {
+            Ok(credentials) => credentials,
+            Err(Unclear::Malformed) => {
+                return self.silence(ReplyCode::SyntaxError, format!("malformed {name} response"));
+            }
+            Err(Unclear::NoName(reason)) => return self.refuse_login(mechanism, reason.to_string()),
         };
-        match broker
-            .users
-            .authenticate(&credentials.name, &credentials.password, self.peer)
-        {
-            Ok(user) => {
-                let tune = connection::Tune {
-                    channel_max: settings.channel_max,
-                    frame_max: settings.frame_max,
-                    heartbeat: settings.heartbeat,
-                };
-                send(output, connection::AMQPMethod::Tune(tune));
-                self.expect = Expect::TuneOk(user);
+        let ip = self.peer.address.ip();
+        let login = match &credentials.password {
+            Some(password) => broker.log_in(&credentials.name, password, ip, &self.outbox),
+            None => broker.admit(&credentials.name, ip),
+        };
+        let claim = Claim {
+            user: credentials.name,
+            mechanism,
+        };
+        match login {
+            Login::Accepted(user) => self.tune(settings, user, output),
+            Login::Refused(refused) => self.refuse_claim(&claim, refused),
+            Login::Awaited => {
+                self.expect = Expect::Verdict(claim);
                 Step::Continue
             }
-            Err(refused) => {
-                let explanation = format!(
-                    "Login was refused using authentication mechanism {name}. For details see the broker logfile."
-                );
-                let reason = format!("user {:?}: {refused}", credentials.name);
-                match self.silence(ReplyCode::AccessRefused, explanation) {
-                    Step::Silence { close, .. } => Step::Silence { close, reason },
-                    other => other,
-                }
-            }
+        }
+    }
+
+    /// Whether the client's password is being checked; then no method is worked off.
+    pub fn awaits_verdict(&self) -> bool {
+        matches!(self.expect, Expect::Verdict(_))
+    }
+
+    /// The client's password was checked.
+    pub fn password_checked(
+        &mut self,
+        settings: &Settings,
+        verdict: Result<Arc<str>, LoginRefused>,
+        output: &mut Vec<u8>,
+    ) -> Step {
+        match (std::mem::replace(&mut self.expect, Expect::StartOk), verdict) {
+            (Expect::Verdict(_), Ok(user)) => self.tune(settings, user, output),
+            (Expect::Verdict(claim), Err(refused)) => self.refuse_claim(&claim, refused),
+            _ => unreachable!("a verdict comes once, and to a client that waits for it"),
+        }
+    }
+
+    fn tune(&mut self, settings: &Settings, user: Arc<str>, output: &mut Vec<u8>) -> Step {
+        let tune = connection::Tune {
+            channel_max: settings.channel_max,
+            frame_max: settings.frame_max,
+            heartbeat: settings.heartbeat,
+        };
+        send(output, connection::AMQPMethod::Tune(tune));
+        self.expect = Expect::TuneOk(user);
+        Step::Continue
+    }
+
+    fn refuse_claim(&self, claim: &Claim, refused: LoginRefused) -> Step {
+        self.refuse_login(claim.mechanism, format!("user {:?}: {refused}", claim.user))
+    }
+
+    /// The reason is for the log only.
+    fn refuse_login(&self, mechanism: Mechanism, reason: String) -> Step {
+        let explanation = format!(
+            "Login was refused using authentication mechanism {}. For details see the broker logfile.",
+            mechanism.name()
+        );
+        match self.silence(ReplyCode::AccessRefused, explanation) {
+            Step::Silence { close, .. } => Step::Silence { close, reason },
+            other => other,
         }
     }
 
@@ -229,7 +281,7 @@ impl Handshake {
         }
     }
 
-    fn tune_ok(&mut self, settings: &Settings, tune_ok: &connection::TuneOk, user: Arc<User>) -> Step {
+    fn tune_ok(&mut self, settings: &Settings, tune_ok: &connection::TuneOk, user: Arc<str>) -> Step {
         let refuse = |explanation: String| {
             Step::Refuse(ConnectionError {
                 code: ReplyCode::NotAllowed,
@@ -286,28 +338,6 @@ impl Handshake {
             authentication_failure_close: has("authentication_failure_close"),
         };
     }
-}
-
-fn open_vhost(broker: &Broker, user: &Arc<User>, name: &str) -> Result<Opened, ConnectionError> {
-    let refuse = |explanation: String| ConnectionError {
-        code: ReplyCode::NotAllowed,
-        explanation,
-        method: MethodId::new(10, 40),
-    };
-    let vhost = broker
-        .vhost(name)
-        .ok_or_else(|| refuse(format!("vhost {name} not found")))?;
-    let permission = broker.permissions.get(&user.name, name).ok_or_else(|| {
-        refuse(format!(
-            "access to vhost '{name}' refused for user '{}'",
-            user.name
-        ))
-    })?;
-    Ok(Opened {
-        vhost: Arc::clone(vhost),
-        user: Arc::clone(user),
-        permission: Arc::clone(permission),
-    })
 }
 
 /// Appends a method of class connection.

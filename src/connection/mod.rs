@@ -11,6 +11,7 @@ mod error;
 mod handshake;
 mod heartbeat;
 mod opening;
+mod peer;
 mod progress;
 mod routes;
 pub mod sasl;
@@ -37,6 +38,7 @@ use handshake::{Handshake, Tuned, send};
 use heartbeat::Heartbeat;
 use session::Session;
 
+pub use peer::Peer;
 pub use settings::Settings;
 
 /// Deliveries are encoded until this much waits for the socket, bytes.
@@ -70,6 +72,8 @@ pub struct Connection {
     broker: Arc<Broker>,
     settings: Arc<Settings>,
     peer: SocketAddr,
+    /// Taken by the handshake.
+    certificate: Option<Box<[u8]>>,
     state: State,
     /// Given when the vhost is opened, taken when the connection ends.
     session: Option<Session>,
@@ -92,8 +96,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// A connection from `peer` on which nothing was received yet.
-    pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: SocketAddr, now: Instant) -> Self {
+    /// A connection from `peer` on which nothing was received yet. The handshake's time runs from `now`.
+    pub fn new(broker: Arc<Broker>, settings: Arc<Settings>, peer: impl Into<Peer>, now: Instant) -> Self {
+        let Peer { address, certificate } = peer.into();
         let handshake_end = now + settings.handshake_timeout;
         let (id, outbox) = broker.connect();
         Self {
@@ -101,7 +106,8 @@ impl Connection {
             outbox,
             broker,
             settings,
-            peer,
+            peer: address,
+            certificate,
             state: State::ExpectHeader,
             session: None,
             channels: FxHashMap::default(),
@@ -119,6 +125,7 @@ impl Connection {
 
     /// Takes bytes from the peer and works off the frames in them, as far as nothing has to wait.
     pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        self.broker.clock.advance(now);
         if let Some(heartbeat) = &mut self.heartbeat {
             heartbeat.received();
         }
@@ -286,10 +293,12 @@ impl Connection {
             .session
             .as_mut()
             .expect("a running connection has its session");
+        session.follow_accounts();
         match channel.method(session, &mut self.output, method)? {
             Next::Open => {}
             Next::Closed => {
                 self.channels.remove(&number);
+                self.broker.close_channel(self.id);
                 self.unconfirmed.retain(|other| *other != number);
             }
         }
@@ -311,6 +320,7 @@ impl Connection {
                         MethodId::default(),
                     ));
                 }
+                self.admit_channel()?;
                 self.channels.insert(number, Channel::new(number));
                 let ok = channel_class::AMQPMethod::OpenOk(channel_class::OpenOk {});
                 method::encode(&mut self.output, number, &AMQPClass::Channel(ok));
@@ -324,6 +334,18 @@ impl Connection {
             Method::Reject { .. } => MethodId::new(60, 90),
         };
         Err(channel_not_open(id))
+    }
+
+    /// Whether user and node may have one more channel.
+    fn admit_channel(&self) -> Result<(), Failure> {
+        self.broker.open_channel(self.id).map_err(|refused| {
+            let session = self
+                .session
+                .as_ref()
+                .expect("a running connection has its session");
+            let explanation = refused.explanation(&session.user.name, &session.vhost.name);
+            error::connection(ReplyCode::NotAllowed, explanation, MethodId::default())
+        })
     }
 }
 
@@ -345,4 +367,4 @@ fn unexpected_frame(frame: &Frame<'_>) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

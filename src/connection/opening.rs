@@ -8,17 +8,24 @@ use tracing::{debug, info, warn};
 
 use crate::amqp::frame::{Frame, FrameKind};
 use crate::amqp::method::{self, Method};
+use crate::broker::census::Opened;
+use crate::broker::login::LoginRefused;
 
 use super::error::Failure;
-use super::handshake::{self, Handshake, Opened, PROTOCOL_HEADER, Step};
+use super::handshake::{self, Handshake, PROTOCOL_HEADER, Step};
 use super::heartbeat::Heartbeat;
 use super::session::Session;
-use super::{Connection, State, closing, unexpected_frame};
+use super::{Connection, Peer, State, closing, unexpected_frame};
 
 impl Connection {
     pub(super) fn protocol_header(&mut self, header: [u8; 8], now: Instant) {
         if handshake::is_protocol_header(header) {
-            let handshake = Handshake::start(&self.settings, self.peer.ip(), &mut self.output);
+            let peer = Peer {
+                address: self.peer,
+                certificate: self.certificate.take(),
+            };
+            let own = (self.id, Arc::clone(&self.outbox));
+            let handshake = Handshake::start(&self.settings, peer, own, &mut self.output);
             self.state = State::Handshake(handshake);
         } else {
             info!(peer = %self.peer, ?header, "not an AMQP 0-9-1 client");
@@ -50,6 +57,22 @@ impl Connection {
             }
         };
         let step = handshake.method(&self.broker, &self.settings, id, method, &mut self.output);
+        self.handshake_step(step, now)
+    }
+
+    /// The password that this connection logs in with was checked.
+    pub(super) fn password_checked(&mut self, verdict: Result<Arc<str>, LoginRefused>, now: Instant) {
+        // The handshake may have timed out, or the broker be stopping.
+        let State::Handshake(handshake) = &mut self.state else {
+            return;
+        };
+        let step = handshake.password_checked(&self.settings, verdict, &mut self.output);
+        if let Err(failure) = self.handshake_step(step, now) {
+            self.fail(0, failure, now);
+        }
+    }
+
+    fn handshake_step(&mut self, step: Step, now: Instant) -> Result<(), Failure> {
         match step {
             Step::Continue => {}
             Step::Opened(opened) => self.open(opened, now),

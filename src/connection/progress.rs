@@ -22,6 +22,7 @@ use super::{Connection, OUTPUT_MARK, OUTPUT_MAX, State};
 impl Connection {
     /// Takes mail and commits, and goes on with what waited for them.
     pub fn advance(&mut self, now: Instant) {
+        self.broker.clock.advance(now);
         if self.unsent() == 0 {
             self.output.clear();
             self.written = 0;
@@ -29,8 +30,10 @@ impl Connection {
         }
         self.take_commits();
         // A reply that waited goes before what happened meanwhile: delete-ok before the cancel of its consumers.
-        let goes_on = self.end_wait();
+        let mut goes_on = self.end_wait();
+        let awaits_verdict = self.session.is_none() && self.is_waiting();
         self.deliver(now);
+        goes_on |= awaits_verdict && !self.is_waiting();
         if goes_on || self.has_input_to_work_off() {
             self.work_off_input(now);
         }
@@ -97,6 +100,7 @@ impl Connection {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
+        self.broker.clock.advance(now);
         match &self.state {
             State::ExpectHeader | State::Handshake(_) if now >= self.handshake_end => {
                 info!(peer = %self.peer, connection = self.id.0, "handshake timed out");
@@ -157,9 +161,11 @@ impl Connection {
     }
 
     pub(super) fn is_waiting(&self) -> bool {
-        self.session
-            .as_ref()
-            .is_some_and(|session| session.wait.is_some())
+        match (&self.session, &self.state) {
+            (Some(session), _) => session.wait.is_some(),
+            (None, State::Handshake(handshake)) => handshake.awaits_verdict(),
+            (None, _) => false,
+        }
     }
 
     /// Whether frames were left because too much output waited, and now there is room.
@@ -286,6 +292,7 @@ impl Connection {
                     }
                 }
             }
+            Notice::PasswordChecked(verdict) => self.password_checked(verdict, now),
             Notice::Close(reason) => self.close_by_force(&reason, now),
         }
     }

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use amq_protocol::protocol::AMQPClass;
 
 use crate::amqp::method;
+use crate::broker::census::Opened;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::outbox::{Mail, Outbox, OutboxDelivery, SourceId};
-use crate::broker::permission::{Access, Permission};
+use crate::broker::permission::{Access, Rights};
 use crate::broker::refusal::Entity;
 use crate::broker::user::User;
 use crate::broker::vhost::{DeleteConditions, Vhost};
@@ -18,7 +19,7 @@ use crate::store::Sequence;
 
 use super::batch::Batch;
 use super::error::Denied;
-use super::handshake::{Capabilities, Opened};
+use super::handshake::Capabilities;
 use super::settings::Settings;
 
 /// Why no further frame is worked off at the moment.
@@ -59,8 +60,9 @@ pub struct Session {
     pub vhost: Arc<Vhost>,
     /// Who it is.
     pub user: Arc<User>,
-    /// What the user may do in the vhost.
-    pub permission: Arc<Permission>,
+    /// What the user may do in the vhost, as of the accounts' version.
+    rights: Arc<Rights>,
+    accounts_version: u64,
     /// Settings of all connections.
     pub settings: Arc<Settings>,
     /// What the client understands.
@@ -93,24 +95,47 @@ impl Session {
         let Opened {
             vhost,
             user,
-            permission,
+            rights,
+            accounts_version,
         } = opened;
         Self {
             id,
             broker,
+            batch: Batch::new(Arc::clone(&vhost)),
             vhost,
             user,
-            permission,
+            rights,
+            accounts_version,
             settings,
             capabilities,
             frame_max,
             outbox,
             mail: Mail::default(),
-            batch: Batch::default(),
             exclusive_queues: Vec::new(),
             wait: None,
             next_source: 0,
         }
+    }
+
+    /// Takes note of what the user is and may do now, if anything was changed since this was last called. Routes
+    /// that were found under other rights are forgotten.
+    pub fn follow_accounts(&mut self) {
+        if self.broker.accounts_version() != self.accounts_version {
+            self.take_accounts();
+        }
+    }
+
+    #[cold]
+    fn take_accounts(&mut self) {
+        let (accounts, version) = self.broker.accounts_and_version();
+        // A deleted user's connection is about to be closed; until then it has no rights.
+        if let Some(user) = accounts.user(&self.user.name) {
+            self.user = Arc::clone(user);
+        }
+        self.rights = accounts.rights(&self.user.name, &self.vhost.name);
+        self.accounts_version = version;
+        self.flush();
+        self.batch.routes.forget(self.vhost.version());
     }
 
     /// Whether the user may do this to the queue or exchange.
@@ -119,7 +144,7 @@ impl Session {
     /// RabbitMQ's explanation, if not.
     pub fn check(&self, access: Access, entity: &Entity) -> Result<(), Denied> {
         let (kind, name) = named(entity);
-        if self.permission.allows(access, name) {
+        if self.rights.allows(access, name) {
             return Ok(());
         }
         Err(Denied::Access(format!(
@@ -134,7 +159,7 @@ impl Session {
     /// RabbitMQ's explanation, if not.
     pub fn check_any(&self, entity: &Entity) -> Result<(), Denied> {
         let (_, name) = named(entity);
-        let allows = |access| self.permission.allows(access, name);
+        let allows = |access| self.rights.allows(access, name);
         if allows(Access::Write) || allows(Access::Read) {
             return Ok(());
         }
@@ -146,9 +171,7 @@ impl Session {
     /// # Errors
     /// RabbitMQ's explanation, if not.
     pub fn check_topic(&self, access: Access, exchange: &str, routing_key: &[u8]) -> Result<(), Denied> {
-        let permissions = &self.broker.permissions;
-        let found = permissions.topic(&self.user.name, &self.vhost.name, exchange);
-        if found.is_none_or(|permission| permission.allows(access, routing_key)) {
+        if self.rights.allows_topic(access, exchange, routing_key) {
             return Ok(());
         }
         Err(Denied::Access(format!(

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use amq_protocol::types::FieldTable;
 
+use crate::broker::certificate::NameFrom;
+
+use super::Peer;
 use super::sasl::Mechanism;
 
 /// The smallest `frame_max` that a client may ask for. Newer RabbitMQ asks for 8192, but older amqplib sends 4096.
@@ -26,8 +29,26 @@ pub struct Settings {
     pub message_size_max: u64,
     /// Publishers are not read while more bytes than this wait for the disk.
     pub pending_bytes_max: usize,
-    /// SASL mechanisms offered.
+    /// SASL mechanisms, offered where they can be used.
     pub mechanisms: Vec<Mechanism>,
+    /// Where in a client's certificate EXTERNAL finds the user's name.
+    pub external_name_from: NameFrom,
+    /// Who it is that logs in with ANONYMOUS; without it that is not offered.
+    pub anonymous_user: Option<String>,
     /// The `server_properties` of connection.start.
     pub server_properties: FieldTable,
+}
+
+impl Settings {
+    /// The mechanisms that this peer may log in with, in order of preference.
+    pub(super) fn offered_to(&self, peer: &Peer) -> impl Iterator<Item = Mechanism> {
+        self.mechanisms
+            .iter()
+            .copied()
+            .filter(|mechanism| match mechanism {
+                Mechanism::Plain | Mechanism::AmqPlain => true,
+                Mechanism::External => peer.certificate.is_some(),
+                Mechanism::Anonymous => self.anonymous_user.is_some(),
+            })
+    }
 }

@@ -1,55 +1,93 @@
 //! What depends on time and on alarms: a connection without a socket, on a clock of the test's own.
 
+mod accounts;
+
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use amq_protocol::protocol::{basic, channel};
+use amq_protocol::protocol::{basic, channel, queue};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 
 use super::handshake::PROTOCOL_HEADER;
 use super::*;
 use crate::broker::Parts;
 use crate::broker::alarms::Alarm;
-use crate::broker::permission::{Permission, Permissions, TopicPermission};
-use crate::broker::queue::ready::Window;
-use crate::broker::user::{PasswordHash, User, Users};
+use crate::broker::certificate::NameFrom;
+use crate::broker::changes::Declared;
+use crate::broker::limits::NodeLimits;
+use crate::broker::login::CheckAtOnce;
+use crate::broker::password::PasswordHash;
+use crate::broker::queue::level::Window;
 use crate::broker::vhost::Stores;
 use crate::store::Recovered;
+use crate::store::access::{AccessRows, PermissionRow, TopicPermissionRow, UserRow, VhostRow};
 use crate::store::memory::MemoryStore;
 
-fn broker() -> Arc<Broker> {
-    broker_with(Permissions::default())
+/// One user, who may do everything.
+fn guest() -> Declared {
+    let name: Arc<str> = "guest".into();
+    let everything: Arc<str> = ".*".into();
+    let rows = AccessRows {
+        vhosts: vec![VhostRow {
+            name: "/".into(),
+            ..VhostRow::default()
+        }],
+        users: vec![UserRow {
+            name: Arc::clone(&name),
+            password_hash: PasswordHash::sha256(b"guest", [0; 4]).encode().into(),
+            algorithm: "".into(),
+            tags: Vec::new(),
+        }],
+        permissions: vec![PermissionRow {
+            user: name,
+            vhost: "/".into(),
+            configure: Arc::clone(&everything),
+            write: Arc::clone(&everything),
+            read: everything,
+        }],
+        ..AccessRows::default()
+    };
+    Declared {
+        rows,
+        ..Declared::default()
+    }
 }
 
-fn broker_with(mut permissions: Permissions) -> Arc<Broker> {
-    let mut users = Users::new(Vec::new());
-    users.insert(User {
-        name: "guest".into(),
-        tags: Vec::new(),
-        password: PasswordHash::new(b"guest", [0; 4]),
-    });
-    permissions.set("guest", "/", Permission::new(".*", ".*", ".*").unwrap());
+pub(crate) fn broker() -> Arc<Broker> {
+    broker_with(guest())
+}
+
+fn broker_with(declared: Declared) -> Arc<Broker> {
+    Arc::new(Broker::new(parts(declared), &Recovered::default()).unwrap())
+}
+
+fn parts(declared: Declared) -> Parts {
     let stores = Stores {
         durable: Arc::new(MemoryStore::default()),
         spill: Arc::new(MemoryStore::default()),
     };
-    let parts = Parts {
+    Parts {
         stores,
-        users,
-        permissions,
-        vhosts: vec!["/".to_owned()],
+        declared,
+        loopback_users: Vec::new(),
+        checks: Arc::new(CheckAtOnce),
+        node_limits: NodeLimits::default(),
+        policies: Vec::new(),
         window: Window {
             messages: 100,
             bytes: 1 << 20,
         },
+        clock: Arc::new(crate::clock::Clock::new(
+            Instant::now(),
+            crate::clock::Timestamp::from_millis(1),
+        )),
         seed: [1; 32],
-    };
-    Arc::new(Broker::new(parts, &Recovered::default()).unwrap())
+    }
 }
 
-fn settings() -> Arc<Settings> {
+pub(crate) fn settings() -> Arc<Settings> {
     Arc::new(Settings {
         frame_max: 131_072,
         initial_frame_max: 8192,
@@ -59,15 +97,18 @@ fn settings() -> Arc<Settings> {
         message_size_max: 1 << 20,
         pending_bytes_max: 1 << 20,
         mechanisms: vec![sasl::Mechanism::Plain],
+        external_name_from: NameFrom::DistinguishedName,
+        anonymous_user: None,
         server_properties: FieldTable::default(),
     })
 }
 
-fn new(broker: &Arc<Broker>, now: Instant) -> Connection {
+/// A connection on which nothing was received.
+pub(crate) fn new(broker: &Arc<Broker>, now: Instant) -> Connection {
     Connection::new(
         Arc::clone(broker),
         settings(),
-        (Ipv4Addr::LOCALHOST, 0).into(),
+        SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         now,
     )
 }
@@ -185,10 +226,15 @@ fn a_publisher_is_blocked_while_an_alarm_stands_and_then_goes_on() {
 
 #[test]
 fn topic_permissions_are_for_copies_too() {
-    let mut permissions = Permissions::default();
-    let own = TopicPermission::new("guest", "/", "^own", "").unwrap();
-    permissions.set_topic("guest", "/", "amq.topic", own);
-    let (broker, now) = (broker_with(permissions), Instant::now());
+    let mut declared = guest();
+    declared.rows.topic_permissions.push(TopicPermissionRow {
+        user: "guest".into(),
+        vhost: "/".into(),
+        exchange: "amq.topic".into(),
+        write: "^own".into(),
+        read: "".into(),
+    });
+    let (broker, now) = (broker_with(declared), Instant::now());
     for (name, copy, is_refused) in [
         ("CC", "own.copy", false),
         ("CC", "others", true),

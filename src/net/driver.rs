@@ -113,7 +113,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
                 Poll::Pending => return Ok(()),
             }
         }
-        Ok(())
+        // TLS takes bytes that the socket did not; nothing else would write those.
+        match Pin::new(&mut self.stream).poll_flush(context) {
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(Ok(())) | Poll::Pending => Ok(()),
+        }
     }
 
     /// Waits for the connection's next timeout; ready when something was due.
@@ -138,20 +142,101 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             self.connection.terminate();
         }
         let end = *self.finished.get_or_insert(now + LAST_WORDS);
-        if !self.connection.output().is_empty() && now < end {
+        // Shutting down lets the peer read our last frames before it learns that the socket is gone.
+        let is_done = self.connection.output().is_empty()
+            && Pin::new(&mut self.stream).poll_shutdown(context).is_ready();
+        if !is_done && now < end {
             if self.timer.deadline() != end {
                 self.timer.as_mut().reset(end);
             }
             ready!(self.timer.as_mut().poll(context));
-            return self.end();
         }
-        // Shutting down first lets the peer read our last frames before it learns that the socket is gone.
-        ready!(Pin::new(&mut self.stream).poll_shutdown(context)).ok();
         self.end()
     }
 
     fn end(&mut self) -> Poll<()> {
         self.connection.terminate();
         Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::timeout;
+
+    use crate::connection::tests::{broker, new};
+
+    use super::*;
+
+    /// How long anything may take, so that a failure ends.
+    const DEADLINE: Duration = Duration::from_secs(30);
+
+    /// Takes whatever is written, and passes it on when it is flushed, as TLS may.
+    struct HoldsBack {
+        inner: DuplexStream,
+        held: Vec<u8>,
+    }
+
+    impl AsyncRead for HoldsBack {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+            buffer: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.inner).poll_read(context, buffer)
+        }
+    }
+
+    impl AsyncWrite for HoldsBack {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            bytes: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.held.extend(bytes);
+            Poll::Ready(Ok(bytes.len()))
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            let Self { inner, held } = &mut *self;
+            while !held.is_empty() {
+                let written = ready!(Pin::new(&mut *inner).poll_write(context, held))?;
+                held.drain(..written);
+            }
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+            ready!(self.as_mut().poll_flush(context))?;
+            Pin::new(&mut self.inner).poll_shutdown(context)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_stream_holds_back_is_flushed() {
+        // A narrow pipe, so that a flush has to be gone on with.
+        let (mut client, inner) = duplex(16);
+        let stream = HoldsBack {
+            inner,
+            held: Vec::new(),
+        };
+        // Its handshake's time ends long after the deadline: giving up would flush too.
+        let connection = new(&broker(), Instant::now().into_std() + 100 * DEADLINE);
+        let driven = tokio::spawn(drive(stream, connection));
+        client.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
+        let mut head = [0; 7];
+        let read = client.read_exact(&mut head);
+        timeout(DEADLINE, read).await.expect("connection.start").unwrap();
+        let len = u32::from_be_bytes([head[3], head[4], head[5], head[6]]);
+        let mut payload = vec![0; len as usize + 1];
+        let read = client.read_exact(&mut payload);
+        timeout(DEADLINE, read).await.expect("all of it").unwrap();
+        assert_eq!(
+            (&payload[..4], payload.last()),
+            (&[0, 10, 0, 10][..], Some(&0xCE))
+        );
+        drop(client);
+        timeout(DEADLINE, driven).await.expect("the end").unwrap();
     }
 }

@@ -1,7 +1,13 @@
-//! Sockets: listeners that accept, and a task for each connection that moves bytes between its socket and its state
-//! machine. Nothing is decided here.
+//! Sockets: listeners that accept, what comes before AMQP, and a task for each connection that moves bytes between its
+//! socket and its state machine. Nothing is decided here.
 
 mod driver;
+mod entrance;
 mod listener;
+mod preamble;
+mod proxy;
+mod tls;
 
-pub use listener::{BindError, Listener};
+pub use entrance::{Entrance, Terms};
+pub use listener::{BindError, Listener, Transport};
+pub use tls::{ClientCertificates, TlsError, TlsFiles, load as load_tls};

@@ -3,7 +3,11 @@
 //! It keeps the meaning of the durable store and none of its rows, so that it serves as the model to test that
 //! one against. A crash leaves what was committed.
 
-use std::collections::{BTreeMap, VecDeque};
+mod delayed;
+mod disk;
+mod remembered;
+
+use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
@@ -12,10 +16,10 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::message::Message;
-use crate::store::{
-    BindingRow, ExchangeRow, Operation, Page, PageEntry, PageRequest, Position, QueueId, QueueRow, Recovered,
-    RecoveredQueue, Sequence, Store, StoreError,
-};
+use crate::store::operation::Request;
+use crate::store::{MemoryChange, Operation, Recovered, Sequence, Store, StoreError};
+
+use self::disk::Disk;
 
 /// A store whose disk is a map.
 #[derive(Default)]
@@ -32,7 +36,7 @@ struct State {
     /// The last of `pending` was begun under a hold that stands.
     is_open: bool,
     /// Committed, and not answered.
-    loads: VecDeque<PageRequest>,
+    loads: VecDeque<Request>,
     wakers: Vec<(Sequence, Waker)>,
     stopped: bool,
 }
@@ -43,28 +47,6 @@ struct Group {
     through: Sequence,
 }
 
-/// What a crash leaves.
-#[derive(Default)]
-struct Disk {
-    exchanges: BTreeMap<(Arc<str>, Arc<str>), ExchangeRow>,
-    queues: BTreeMap<QueueId, Queue>,
-    bindings: Vec<BindingRow>,
-    next_queue: u32,
-}
-
-struct Queue {
-    row: QueueRow,
-    messages: BTreeMap<Position, Stored>,
-    next: Position,
-    delivered_before: Position,
-    redelivered_before: Position,
-}
-
-struct Stored {
-    message: Message,
-    delivery_count: u32,
-}
-
 impl MemoryStore {
     /// How many groups are appended and not committed: what a hold spans is one of them, else each append is.
     pub fn pending_groups(&self) -> usize {
@@ -73,15 +55,12 @@ impl MemoryStore {
 
     /// All messages that are committed, with their queues' names.
     pub fn messages(&self) -> Vec<(Arc<str>, Message)> {
-        let state = self.0.lock();
-        let queues = state.disk.queues.values();
-        queues
-            .flat_map(|queue| {
-                let name = &queue.row.name;
-                let messages = queue.messages.values();
-                messages.map(|stored| (Arc::clone(name), stored.message.clone()))
-            })
-            .collect()
+        self.0.lock().disk.messages()
+    }
+
+    /// All delayed messages that are committed.
+    pub fn delayed_messages(&self) -> Vec<Message> {
+        self.0.lock().disk.delays.messages().cloned().collect()
     }
 
     /// Commits the oldest `groups` at most, in one transaction, and wakes who waited for them. Groups that a hold
@@ -117,16 +96,21 @@ impl MemoryStore {
 
     /// Answers the oldest committed page request with what is committed now; false when there is none.
     pub fn answer_load(&self) -> bool {
-        let (request, page) = {
-            let mut state = self.0.lock();
-            let Some(request) = state.loads.pop_front() else {
-                return false;
-            };
-            let page = state.disk.read(&request);
-            (request, page)
-        };
-        // Outside of the lock: the sink may append.
-        request.sink.page_loaded(page);
+        let mut state = self.0.lock();
+        // The sinks are called outside of the lock: they may append.
+        match state.loads.pop_front() {
+            None => return false,
+            Some(Request::Messages(request)) => {
+                let page = state.disk.read(&request);
+                drop(state);
+                request.sink.page_loaded(page);
+            }
+            Some(Request::Delayed(request)) => {
+                let page = state.disk.delays.read(&request);
+                drop(state);
+                request.sink.delayed_loaded(page);
+            }
+        }
         true
     }
 
@@ -199,8 +183,10 @@ impl Store for MemoryStore {
         operations
             .map(|operation| match operation {
                 Operation::Publish { messages, .. } => {
-                    messages.iter().map(|(_, message)| message.memory_bytes()).sum()
+                    messages.iter().map(|entry| entry.message.memory_bytes()).sum()
                 }
+                Operation::Delay { entry, .. } => entry.message.memory_bytes(),
+                Operation::Remember(MemoryChange::RecordHistory(row)) => row.message.memory_bytes(),
                 _ => 0,
             })
             .sum()
@@ -228,151 +214,6 @@ impl fmt::Debug for MemoryStore {
             .field("appended", &state.appended)
             .field("committed", &state.committed)
             .finish_non_exhaustive()
-    }
-}
-
-impl Disk {
-    /// Applies an operation; a page request comes back, since it is answered later.
-    fn apply(&mut self, operation: Operation) -> Option<PageRequest> {
-        match operation {
-            Operation::DeclareExchange(row) => {
-                let name = (Arc::clone(&row.vhost), Arc::clone(&row.name));
-                self.exchanges.insert(name, row);
-            }
-            Operation::DeleteExchange { vhost, name } => {
-                self.exchanges.remove(&(vhost, name));
-            }
-            Operation::DeclareQueue(row) => self.declare_queue(row),
-            Operation::DeleteQueue(queue) => {
-                self.queues.remove(&queue);
-            }
-            Operation::Bind(row) => {
-                if !self.bindings.contains(&row) {
-                    self.bindings.push(row);
-                }
-            }
-            Operation::Unbind(row) => self.bindings.retain(|binding| *binding != row),
-            Operation::Load(request) => return Some(request),
-            Operation::Publish { queue, .. }
-            | Operation::Settle { queue, .. }
-            | Operation::SettleRange { queue, .. }
-            | Operation::Return { queue, .. }
-            | Operation::MarkDelivered { queue, .. } => {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.apply(operation);
-                }
-            }
-        }
-        None
-    }
-
-    fn declare_queue(&mut self, row: QueueRow) {
-        self.next_queue = self.next_queue.max(row.id.0 + 1);
-        if let Some(queue) = self.queues.get_mut(&row.id) {
-            queue.row = row;
-            return;
-        }
-        let queue = Queue {
-            messages: BTreeMap::new(),
-            next: Position(0),
-            delivered_before: Position(0),
-            redelivered_before: Position(0),
-            row,
-        };
-        self.queues.insert(queue.row.id, queue);
-    }
-
-    fn read(&self, request: &PageRequest) -> Page {
-        let mut page = Page {
-            entries: Vec::new(),
-            next: request.to,
-        };
-        let Some(queue) = self
-            .queues
-            .get(&request.queue)
-            .filter(|_| request.from < request.to)
-        else {
-            return page;
-        };
-        let mut bytes = 0;
-        for (position, stored) in queue.messages.range(request.from..request.to) {
-            let count = page.entries.len();
-            if count > 0 && (count >= request.messages_max || bytes >= request.bytes_max) {
-                page.next = *position;
-                break;
-            }
-            bytes += stored.message.memory_bytes();
-            page.entries.push(PageEntry {
-                position: *position,
-                message: stored.message.clone(),
-                delivery_count: stored.delivery_count,
-                redelivered: stored.delivery_count > 0 || *position < queue.redelivered_before,
-            });
-        }
-        page
-    }
-
-    fn recover(&mut self) -> Recovered {
-        self.queues.retain(|_, queue| queue.row.durable);
-        for queue in self.queues.values_mut() {
-            queue.messages.retain(|_, stored| stored.message.is_persistent());
-            let before = queue.delivered_before.min(queue.next);
-            queue.redelivered_before = queue.redelivered_before.max(before);
-            queue.delivered_before = Position(0);
-        }
-        let queue = |queue: &Queue| RecoveredQueue {
-            row: queue.row.clone(),
-            messages: queue.messages.len() as u64,
-            body_bytes: queue
-                .messages
-                .values()
-                .map(|stored| stored.message.body().len() as u64)
-                .sum(),
-            first: queue.messages.keys().next().copied().unwrap_or(queue.next),
-            next: queue.next,
-            delivered_before: queue.redelivered_before,
-        };
-        Recovered {
-            exchanges: self.exchanges.values().cloned().collect(),
-            queues: self.queues.values().map(queue).collect(),
-            bindings: self.bindings.clone(),
-            next_queue: self.next_queue,
-        }
-    }
-}
-
-impl Queue {
-    fn apply(&mut self, operation: Operation) {
-        match operation {
-            Operation::Publish { messages, .. } => {
-                for (position, message) in messages {
-                    self.next = self.next.max(Position(position.0 + 1));
-                    self.messages.entry(position).or_insert(Stored {
-                        message,
-                        delivery_count: 0,
-                    });
-                }
-            }
-            Operation::Settle { positions, .. } => {
-                for position in positions {
-                    self.messages.remove(&position);
-                }
-            }
-            Operation::SettleRange { from, to, .. } => {
-                self.messages.retain(|position, _| !(from..to).contains(position));
-            }
-            Operation::Return {
-                position,
-                delivery_count,
-                ..
-            } => {
-                if let Some(stored) = self.messages.get_mut(&position) {
-                    stored.delivery_count = delivery_count;
-                }
-            }
-            Operation::MarkDelivered { before, .. } => self.delivered_before = before,
-            _ => {}
-        }
     }
 }
 

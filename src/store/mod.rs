@@ -4,17 +4,27 @@
 //! page of a queue, load the definitions. Nothing here knows exchanges' rules, consumers or sockets, and nothing
 //! above knows rows or SQL. Operations appended earlier are never on disk later than ones appended after them.
 
+pub mod access;
+mod delayed;
 pub mod memory;
 pub mod operation;
+mod policy;
+pub mod remembered;
 pub mod sqlite;
 
 use std::sync::Arc;
 use std::task::Waker;
 
-pub use operation::{
-    BindingRow, DestinationKind, ExchangeRow, Operation, Page, PageEntry, PageRequest, PageSink, Position,
-    QueueId, QueueRow, Recovered, RecoveredQueue,
+pub use delayed::{
+    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelaysRow, RecoveredDelays,
 };
+pub use operation::{
+    BindingRow, DestinationKind, ExchangeRow, ExpiringStretch, LevelRow, Operation, Page, PageEntry,
+    PageRequest, PageSink, Position, PublishEntry, QueueId, QueueRow, Recovered, RecoveredLevel,
+    RecoveredQueue,
+};
+pub use policy::{PolicyKind, PolicyRow};
+pub use remembered::{HistoryRow, Keeper, KeyRow, MemoryChange, MessageKey};
 
 /// Counts groups of appended operations: everything appended up to a number is on disk once
 /// [`Store::committed`] has reached it.

@@ -7,12 +7,14 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicGetOptions, BasicPublishOptions, BasicQosOptions,
     ConfirmSelectOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions,
 };
-use lapin::types::FieldTable;
+use lapin::types::{AMQPValue, FieldTable};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer, ErrorKind,
     ExchangeKind,
 };
-use tokio::time::timeout;
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
 
 use crate::support::{DEADLINE, TestServer};
 
@@ -25,7 +27,12 @@ pub struct World {
 
 impl World {
     pub async fn start() -> Self {
-        let server = TestServer::start();
+        Self::with_config("").await
+    }
+
+    /// On a broker with this configuration.
+    pub async fn with_config(config: &str) -> Self {
+        let server = TestServer::with_config(config);
         let connection = connect(&server.uri()).await;
         let channel = connection.create_channel().await.unwrap();
         channel
@@ -245,4 +252,53 @@ pub fn refusal<T: std::fmt::Debug>(result: Result<T, lapin::Error>) -> (u16, Str
         ErrorKind::ProtocolError(error) => (error.get_id(), error.get_message().to_string()),
         other => panic!("a refusal was due, not {other:?}"),
     }
+}
+
+/// Declares a durable queue with arguments.
+pub async fn declare_with(channel: &Channel, queue: &str, arguments: FieldTable) {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    channel
+        .queue_declare(queue.into(), options, arguments)
+        .await
+        .unwrap();
+}
+
+/// Arguments of integers and strings.
+pub fn arguments(numbers: &[(&str, i32)], texts: &[(&str, &str)]) -> FieldTable {
+    let mut arguments = FieldTable::default();
+    for (name, number) in numbers {
+        arguments.insert((*name).into(), AMQPValue::LongInt(*number));
+    }
+    for (name, text) in texts {
+        arguments.insert((*name).into(), AMQPValue::LongString((*text).into()));
+    }
+    arguments
+}
+
+/// What a message's header holds.
+pub fn header<'a>(properties: &'a BasicProperties, name: &str) -> Option<&'a AMQPValue> {
+    properties.headers().as_ref()?.inner().get(name)
+}
+
+/// Publishes and tells whether the broker took it.
+pub async fn is_taken(channel: &Channel, queue: &str, body: &str) -> bool {
+    let options = BasicPublishOptions::default();
+    let properties = BasicProperties::default();
+    let publish = channel.basic_publish("".into(), queue.into(), options, body.as_bytes(), properties);
+    let confirmation = timeout(DEADLINE, publish.await.unwrap()).await.unwrap().unwrap();
+    !confirmation.is_nack()
+}
+
+/// Waits until the condition holds.
+pub async fn wait_until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let mut looks = interval(Duration::from_millis(10));
+    let waiting = timeout(DEADLINE, async {
+        while !holds().await {
+            looks.tick().await;
+        }
+    });
+    waiting.await.unwrap_or_else(|_| panic!("in vain: {what}"));
 }

@@ -121,17 +121,29 @@ impl Client {
         mandatory: bool,
         body: &[u8],
     ) {
+        let mode = if is_persistent { 2 } else { 1 };
+        let properties = basic::AMQPProperties::default().with_delivery_mode(mode);
+        self.publish_properties(exchange, routing_key, mandatory, properties, body);
+    }
+
+    pub fn publish_properties(
+        &mut self,
+        exchange: &str,
+        routing_key: &str,
+        mandatory: bool,
+        properties: basic::AMQPProperties,
+        body: &[u8],
+    ) {
         self.send(AMQPClass::Basic(basic::AMQPMethod::Publish(basic::Publish {
             exchange: exchange.into(),
             routing_key: routing_key.into(),
             mandatory,
             immediate: false,
         })));
-        let mode = if is_persistent { 2 } else { 1 };
         let header = AMQPContentHeader {
             class_id: 60,
             body_size: body.len() as u64,
-            properties: basic::AMQPProperties::default().with_delivery_mode(mode),
+            properties,
         };
         self.write(&AMQPFrame::Header(1, header));
         for part in body.chunks(BODY_FRAME_BYTES) {

@@ -5,9 +5,11 @@
 mod backlog;
 mod books;
 mod client;
+mod delayed;
 mod kill;
 mod load;
 mod methods;
+mod remembered;
 mod restart;
 #[path = "../support/mod.rs"]
 mod support;

@@ -6,13 +6,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amq_protocol::types::FieldTable;
-use leveret::broker::permission::{Permission, Permissions};
-use leveret::broker::queue::ready::Window;
-use leveret::broker::user::{PasswordHash, User, Users};
+use leveret::broker::certificate::NameFrom;
+use leveret::broker::changes::Declared;
+use leveret::broker::limits::NodeLimits;
+use leveret::broker::login::CheckAtOnce;
+use leveret::broker::password::PasswordHash;
+use leveret::broker::queue::level::Window;
 use leveret::broker::vhost::Stores;
 use leveret::broker::{Broker, Parts};
+use leveret::clock::{Clock, Timestamp};
 use leveret::connection::sasl::Mechanism;
 use leveret::connection::{Connection, Settings};
+use leveret::store::access::{AccessRows, PermissionRow, UserRow, VhostRow};
 use leveret::store::memory::MemoryStore;
 use leveret::store::{Recovered, Store};
 use rand::rngs::StdRng;
@@ -31,6 +36,7 @@ pub struct World {
     pub ledger: Ledger,
     pub clients: Vec<Client>,
     now: Instant,
+    clock: Arc<Clock>,
     durable: Arc<MemoryStore>,
     spill: Arc<MemoryStore>,
     broker: Arc<Broker>,
@@ -49,7 +55,39 @@ fn settings() -> Settings {
         message_size_max: 1 << 20,
         pending_bytes_max: 4000,
         mechanisms: vec![Mechanism::Plain],
+        external_name_from: NameFrom::DistinguishedName,
+        anonymous_user: None,
         server_properties: FieldTable::default(),
+    }
+}
+
+/// One user, who may do everything.
+fn guest() -> Declared {
+    let name: Arc<str> = "guest".into();
+    let everything: Arc<str> = ".*".into();
+    let rows = AccessRows {
+        vhosts: vec![VhostRow {
+            name: "/".into(),
+            ..VhostRow::default()
+        }],
+        users: vec![UserRow {
+            name: Arc::clone(&name),
+            password_hash: PasswordHash::sha256(b"guest", [0; 4]).encode().into(),
+            algorithm: "".into(),
+            tags: Vec::new(),
+        }],
+        permissions: vec![PermissionRow {
+            user: name,
+            vhost: "/".into(),
+            configure: Arc::clone(&everything),
+            write: Arc::clone(&everything),
+            read: everything,
+        }],
+        ..AccessRows::default()
+    };
+    Declared {
+        rows,
+        ..Declared::default()
     }
 }
 
@@ -58,25 +96,20 @@ fn broker(
     spill: &Arc<MemoryStore>,
     recovered: &Recovered,
     window: Window,
+    clock: &Arc<Clock>,
 ) -> Arc<Broker> {
-    let mut users = Users::new(Vec::new());
-    users.insert(User {
-        name: "guest".into(),
-        tags: Vec::new(),
-        password: PasswordHash::new(b"guest", [0; 4]),
-    });
-    let mut permissions = Permissions::default();
-    let all = Permission::new(".*", ".*", ".*").expect("the pattern is valid");
-    permissions.set("guest", "/", all);
     let parts = Parts {
         stores: Stores {
             durable: Arc::clone(durable) as Arc<dyn Store>,
             spill: Arc::clone(spill) as Arc<dyn Store>,
         },
-        users,
-        permissions,
-        vhosts: vec!["/".to_owned()],
+        declared: guest(),
+        loopback_users: Vec::new(),
+        checks: Arc::new(CheckAtOnce),
+        node_limits: NodeLimits::default(),
+        policies: Vec::new(),
         window,
+        clock: Arc::clone(clock),
         seed: [7; 32],
     };
     Arc::new(Broker::new(parts, recovered).expect("the store holds what a broker wrote"))
@@ -90,12 +123,15 @@ impl World {
             messages: rng.random_range(1..8),
             bytes: 1 << 20,
         };
-        let broker = broker(&durable, &spill, &Recovered::default(), window);
+        let now = Instant::now();
+        let clock = Arc::new(Clock::new(now, Timestamp::from_millis(1_000_000)));
+        let broker = broker(&durable, &spill, &Recovered::default(), window, &clock);
         let mut world = Self {
             rng,
             ledger: Ledger::default(),
             clients: Vec::new(),
-            now: Instant::now(),
+            now,
+            clock,
             durable,
             spill,
             broker,
@@ -134,6 +170,8 @@ impl World {
 
     pub fn step(&mut self) {
         self.now += Duration::from_millis(self.rng.random_range(0..50));
+        self.clock.advance(self.now);
+        self.broker.timers.fire(self.clock.now());
         let which = self.rng.random_range(0..self.clients.len());
         match self.rng.random_range(0..1000) {
             0..350 => actions::act(self, which),
@@ -205,7 +243,7 @@ impl World {
             })
             .collect();
         self.ledger.crashed(&kept);
-        self.broker = broker(&self.durable, &self.spill, &recovered, self.window);
+        self.broker = broker(&self.durable, &self.spill, &recovered, self.window, &self.clock);
         self.set_up();
     }
 

@@ -9,7 +9,7 @@ use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ pub const DEADLINE: Duration = Duration::from_secs(30);
 pub struct TestServer {
     child: Child,
     address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    /// The lines so far.
+    log: Arc<Mutex<Vec<String>>>,
     directory: PathBuf,
     config: Option<PathBuf>,
     /// Removed with the last server on it.
@@ -40,10 +43,12 @@ impl TestServer {
         let path = temporary.path().join("leveret.toml");
         std::fs::write(&path, config).unwrap();
         let directory = temporary.path().join("data");
-        let (child, address) = spawn(&directory, Some(&path), "127.0.0.1:0");
+        let started = spawn(&directory, Some(&path), "127.0.0.1:0");
         Self {
-            child,
-            address,
+            child: started.child,
+            address: started.address,
+            tls_address: started.tls_address,
+            log: started.log,
             directory,
             config: Some(path),
             _temporary: Some(temporary),
@@ -53,6 +58,27 @@ impl TestServer {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for TLS; its configuration must say that it does.
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address.expect("the broker listens for TLS")
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> &Path {
+        self.config.as_deref().expect("the broker has a file")
+    }
+
+    /// Waits until a line of the log has all these parts; returns it.
+    pub fn logged(&self, parts: &[&str]) -> String {
+        eventually(&format!("the log says {parts:?}"), || {
+            let log = self.log.lock().unwrap();
+            let line = log
+                .iter()
+                .find(|line| parts.iter().all(|part| line.contains(part)));
+            line.cloned()
+        })
     }
 
     /// An AMQP URI for guest in the default vhost.
@@ -83,23 +109,31 @@ impl TestServer {
         self.start_again();
     }
 
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        self.signal("-HUP");
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args([signal, &pid]).status().unwrap();
+        assert!(status.success(), "cannot signal the broker");
+    }
+
     /// SIGTERM, and waits for a clean exit.
     pub fn stop(&mut self) {
-        let status = Command::new("kill")
-            .arg("-TERM")
-            .arg(self.child.id().to_string())
-            .status()
-            .unwrap();
-        assert!(status.success(), "cannot signal the broker");
+        self.signal("-TERM");
         let status = eventually("the broker exits", || self.child.try_wait().unwrap());
         assert!(status.success(), "the broker ended with {status}");
     }
 
     fn start_again(&mut self) {
         let address = self.address.to_string();
-        let (child, address) = spawn(&self.directory, self.config.as_deref(), &address);
-        self.child = child;
-        self.address = address;
+        let started = spawn(&self.directory, self.config.as_deref(), &address);
+        self.child = started.child;
+        self.address = started.address;
+        self.tls_address = started.tls_address;
+        self.log = started.log;
     }
 }
 
@@ -111,8 +145,16 @@ impl Drop for TestServer {
     }
 }
 
-/// Starts the binary and waits until it says that it is ready; returns where it listens.
-fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> (Child, SocketAddr) {
+/// A broker that is ready.
+struct Started {
+    child: Child,
+    address: SocketAddr,
+    tls_address: Option<SocketAddr>,
+    log: Arc<Mutex<Vec<String>>>,
+}
+
+/// Starts the binary and waits until it says that it is ready.
+fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> Started {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     if let Some(config) = config {
         command.arg("--config").arg(config);
@@ -121,23 +163,32 @@ fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> (Child, Socke
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (ready, is_ready) = mpsc::channel();
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&log);
     // Reads to the end, so that the broker never blocks on its log.
     thread::spawn(move || {
         for line in lines.map_while(Result::ok) {
             if line.contains("Server startup complete") {
-                drop(ready.send(line));
+                drop(ready.send(line.clone()));
             }
+            kept.lock().unwrap().push(line);
         }
     });
     let line = is_ready
         .recv_timeout(DEADLINE)
         .expect("the broker says that it is ready");
-    let listeners = line
-        .split("listeners=\"")
-        .nth(1)
-        .expect("the line names the listeners");
-    let address = listeners.split(['"', ' ']).next().unwrap().parse().unwrap();
-    (child, address)
+    Started {
+        child,
+        address: address_in(&line, " listeners=\"").expect("the line names the listeners"),
+        tls_address: address_in(&line, " tls_listeners=\""),
+        log,
+    }
+}
+
+/// The first address after this in the line.
+fn address_in(line: &str, before: &str) -> Option<SocketAddr> {
+    let (_, listeners) = line.split_once(before)?;
+    listeners.split(['"', ' ']).next()?.parse().ok()
 }
 
 /// Waits until `condition` gives something.

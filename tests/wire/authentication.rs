@@ -1,8 +1,12 @@
 //! Logging in: mechanisms, wrong passwords, and malformed responses.
 
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
 use crate::bytes::text;
 use crate::client::{Client, server, start_ok, tune_ok};
 use crate::rows::Close;
+use crate::support::TestServer;
 
 const CAPABLE: &[&str] = &["authentication_failure_close"];
 
@@ -188,4 +192,79 @@ fn after_a_failed_login_nothing_is_read() {
     client.send_carelessly(&start_ok("PLAIN", "\0guest\0guest", CAPABLE));
     client.send_carelessly(&tune_ok(2047, 131_072, 0));
     client.expect_end();
+}
+
+/// Runs `leveret hash-password` on this input.
+fn hash_password(input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
+    let command = command.arg("hash-password").stdin(Stdio::piped());
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+#[test]
+fn a_hash_that_the_tool_prints_lets_its_password_in_and_no_other() {
+    let printed = hash_password("s3cret\n");
+    assert!(printed.status.success());
+    let hash = String::from_utf8(printed.stdout).unwrap();
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    assert_ne!(
+        hash_password("s3cret").stdout,
+        hash.as_bytes(),
+        "the salt is another"
+    );
+    let hash = hash.trim_end();
+    let server = TestServer::with_config(&format!("[[users]]\nname = 'anna'\npassword_hash = '{hash}'"));
+    for _ in 0..2 {
+        for (password, code) in [("s3cret", None), ("s3cre", Some(403)), ("s3cret\n", Some(403))] {
+            let mut client = Client::greeted(server.address());
+            client.send(&start_ok("PLAIN", format!("\0anna\0{password}"), CAPABLE));
+            match code {
+                None => drop(client.expect(0, (10, 30))),
+                Some(code) => assert_eq!(client.close().map(|close| close.code), Some(code), "{password:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_blank_password_is_not_hashed() {
+    for input in ["", "\n", "\r\nsecond line\n"] {
+        let refused = hash_password(input);
+        assert!(!refused.status.success() && refused.stdout.is_empty());
+        let text = String::from_utf8(refused.stderr).unwrap();
+        assert!(text.contains("nobody can log in with a blank password"), "{text}");
+    }
+}
+
+#[test]
+fn many_guesses_are_all_answered_and_others_served() {
+    let hash = hash_password("s3cret").stdout;
+    let hash = String::from_utf8(hash).unwrap();
+    let server = TestServer::with_config(&format!(
+        "[[users]]\nname = 'anna'\npassword_hash = '{}'\n[[users]]\nname = 'guest'\npassword = 'guest'\n\
+         permissions = [{{ vhost = '/', configure = '.*', write = '.*', read = '.*' }}]",
+        hash.trim_end()
+    ));
+    let mut guest = Client::open(server.address());
+    let mut guesses: Vec<_> = (0..40)
+        .map(|guess| {
+            let mut client = Client::greeted(server.address());
+            client.send(&start_ok("PLAIN", format!("\0anna\0{guess}"), CAPABLE));
+            client
+        })
+        .collect();
+    for _ in 0..100 {
+        guest.sync();
+    }
+    let mut late = Client::greeted(server.address());
+    late.call(&start_ok("PLAIN", "\0guest\0guest", &[]), 0, (10, 30));
+    for client in &mut guesses {
+        assert_eq!(client.close().map(|close| close.code), Some(403));
+    }
 }

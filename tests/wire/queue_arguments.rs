@@ -129,6 +129,11 @@ fn arguments_beside_numbers_are_406_too() {
             "x-dead-letter-strategy",
             " of queue type rabbit_classic_queue",
         ),
+        invalid(
+            text("x-dead-letter-exchange", &"x".repeat(256)),
+            "x-dead-letter-exchange",
+            ": \"expected at most 255 bytes\"",
+        ),
         channel(
             "x-dead-letter-exchange",
             queue_declare("arg-q", 8, &int("x-dead-letter-exchange", 1)),

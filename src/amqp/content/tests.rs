@@ -108,6 +108,7 @@ proptest! {
             headers: headers.as_deref(),
             delivery_mode: *oracle.delivery_mode(),
             priority: *oracle.priority(),
+            correlation_id: text(oracle.correlation_id().as_ref()),
             reply_to: text(oracle.reply_to().as_ref()),
             expiration: text(oracle.expiration().as_ref()),
             message_id: text(oracle.message_id().as_ref()),

@@ -11,7 +11,7 @@ use crate::amqp::field_table::{DEPTH_MAX, Entries, Value, Values};
 const END: u8 = 0;
 
 /// Appends `value`. The form tells its own end, so several values in a row stay apart.
-pub(super) fn write(out: &mut Vec<u8>, value: Value<'_>) {
+pub(in crate::broker) fn write(out: &mut Vec<u8>, value: Value<'_>) {
     write_level(out, value, 1);
 }
 

@@ -11,37 +11,49 @@ use std::sync::Arc;
 use amq_protocol::types::FieldTable;
 
 use crate::amqp::field_table;
+use crate::broker::queue_type::QueueType;
 
+use self::arguments::HashedPart;
+use self::consistent_hash::ConsistentHash;
+pub use self::criteria::Criteria;
 use self::direct::Direct;
 use self::fanout::Fanout;
+pub use self::hash::fingerprint;
 use self::headers::Headers;
+pub use self::kind::ExchangeKind;
+use self::modulus_hash::ModulusHash;
+use self::random::Random;
 pub use self::refusal::{BindingRefusal, Term};
 use self::topic::Topic;
 
-mod comparable;
+pub mod arguments;
+pub(in crate::broker) mod comparable;
+mod consistent_hash;
+mod criteria;
 mod destinations;
 mod direct;
 mod fanout;
+mod hash;
 mod headers;
+mod kind;
+mod modulus_hash;
+mod random;
 mod refusal;
 mod topic;
 
-/// How an exchange matches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ExchangeKind {
-    /// By equal keys.
-    Direct,
-    /// Everything.
-    Fanout,
-    /// By patterns of words.
-    Topic,
-    /// By message headers.
-    Headers,
+/// What a binding leads to, as far as matching cares.
+pub trait Destination: Clone + Eq + Hash {
+    /// A number that stays when it is declared anew under its name, also after a restart; see [`fingerprint`].
+    fn fingerprint(&self) -> u64;
+
+    /// What it is; `None` if it is another exchange.
+    fn queue_type(&self) -> Option<QueueType>;
 }
 
 /// The bindings of one exchange, ready to route. `D` names a destination: a queue or another exchange.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Bindings<D> {
+    kind: ExchangeKind,
     matcher: Matcher<D>,
     /// What is bound to each destination; never an empty map.
     by_destination: HashMap<D, HashMap<Identity, u64>>,
@@ -51,12 +63,15 @@ pub struct Bindings<D> {
     made: u64,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 enum Matcher<D> {
     Direct(Direct<D>),
     Fanout(Fanout<D>),
     Topic(Topic<D>),
     Headers(Headers<D>),
+    ConsistentHash(ConsistentHash<D>),
+    ModulusHash(ModulusHash<D>),
+    Random(Random<D>),
 }
 
 /// What tells a binding from others of the same exchange to the same destination. The order of arguments does not.
@@ -68,35 +83,26 @@ struct Identity {
     entries: Box<[u8]>,
 }
 
-impl ExchangeKind {
-    /// The kind that a declare asks for.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Direct, Self::Fanout, Self::Topic, Self::Headers]
-            .into_iter()
-            .find(|kind| kind.name() == name)
-    }
-
-    /// Its name in a declare.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Fanout => "fanout",
-            Self::Topic => "topic",
-            Self::Headers => "headers",
-        }
-    }
-}
-
-impl<D: Clone + Eq + Hash> Bindings<D> {
-    /// No bindings yet.
-    pub fn new(kind: ExchangeKind) -> Self {
+impl<D: Destination> Bindings<D> {
+    /// No bindings yet. Arguments are taken as [`arguments::check`] left them: what it refuses counts as absent.
+    /// `seed` lets exchanges that choose by chance differ.
+    pub fn new(kind: ExchangeKind, arguments: &FieldTable, seed: u64) -> Self {
         let matcher = match kind {
             ExchangeKind::Direct => Matcher::Direct(Direct::default()),
-            ExchangeKind::Fanout => Matcher::Fanout(Fanout::default()),
+            ExchangeKind::Fanout | ExchangeKind::RecentHistory | ExchangeKind::Deduplication => {
+                Matcher::Fanout(Fanout::default())
+            }
             ExchangeKind::Topic => Matcher::Topic(Topic::default()),
             ExchangeKind::Headers => Matcher::Headers(Headers::default()),
+            ExchangeKind::ConsistentHash => {
+                let part = arguments::hashed_part(arguments).unwrap_or(HashedPart::RoutingKey);
+                Matcher::ConsistentHash(ConsistentHash::new(part))
+            }
+            ExchangeKind::ModulusHash => Matcher::ModulusHash(ModulusHash::default()),
+            ExchangeKind::Random | ExchangeKind::LocalRandom => Matcher::Random(Random::new(seed)),
         };
         Self {
+            kind,
             matcher,
             by_destination: HashMap::new(),
             len: 0,
@@ -117,6 +123,9 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
             Matcher::Fanout(fanout) => fanout.add(destination),
             Matcher::Topic(topic) => topic.add(routing_key, destination),
             Matcher::Headers(headers) => headers.add(&identity.entries, destination),
+            Matcher::ConsistentHash(hash) => hash.add(routing_key, destination),
+            Matcher::ModulusHash(hash) => hash.add(destination),
+            Matcher::Random(random) => random.add(destination),
         }
         bound.insert(identity, self.made);
         self.made += 1;
@@ -153,25 +162,52 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
         bound.into_iter().map(parts).collect()
     }
 
-    /// Whether the exchange can match such arguments.
+    /// Whether the exchange can have such a binding.
     ///
     /// # Errors
-    /// A headers exchange refuses an `x-match` that it does not know.
-    pub fn validate(&self, arguments: &FieldTable) -> Result<(), BindingRefusal> {
-        match self.matcher {
-            Matcher::Headers(_) => refusal::check_match(arguments),
-            Matcher::Direct(_) | Matcher::Fanout(_) | Matcher::Topic(_) => Ok(()),
+    /// A headers exchange refuses an `x-match` that it does not know, a consistent hash a key that is no weight, a
+    /// local random exchange any key, and all but classic queues.
+    pub fn validate(
+        &self,
+        routing_key: &[u8],
+        arguments: &FieldTable,
+        destination: &D,
+    ) -> Result<(), BindingRefusal> {
+        match self.kind {
+            ExchangeKind::Headers => refusal::check_match(arguments),
+            ExchangeKind::ConsistentHash => refusal::weight(routing_key).map(drop),
+            ExchangeKind::LocalRandom if !routing_key.is_empty() => Err(BindingRefusal::KeyGiven(
+                String::from_utf8_lossy(routing_key).into_owned(),
+            )),
+            ExchangeKind::LocalRandom => match destination.queue_type() {
+                None => Err(BindingRefusal::NotAQueue),
+                Some(QueueType::Classic) => Ok(()),
+                Some(other) => Err(BindingRefusal::QueueType(other.module())),
+            },
+            _ => Ok(()),
         }
     }
 
-    /// Hands out where a message goes; a destination may come more than once. `headers` are the raw entries of the
-    /// message's header table, as far as they parse.
-    pub fn route(&self, routing_key: &[u8], headers: Option<&[u8]>, found: &mut dyn FnMut(&D)) {
+    /// Hands out where a message goes; a destination may come more than once.
+    pub fn route(&self, criteria: &Criteria<'_>, found: &mut dyn FnMut(&D)) {
+        let each_key = |route: &mut dyn FnMut(&[u8])| criteria.routing_keys.iter().for_each(|key| route(key));
         match &self.matcher {
-            Matcher::Direct(direct) => direct.route(routing_key, found),
+            Matcher::Direct(direct) => each_key(&mut |key| direct.route(key, found)),
             Matcher::Fanout(fanout) => fanout.route(found),
-            Matcher::Topic(topic) => topic.route(routing_key, found),
-            Matcher::Headers(matcher) => matcher.route(headers.unwrap_or_default(), found),
+            Matcher::Topic(topic) => each_key(&mut |key| topic.route(key, found)),
+            Matcher::Headers(matcher) => matcher.route(criteria.headers(), found),
+            Matcher::ConsistentHash(hash) => hash.route(criteria, found),
+            Matcher::ModulusHash(hash) => hash.route(criteria, found),
+            Matcher::Random(random) => random.route(found),
+        }
+    }
+
+    /// Whether another message with the same routing keys may go elsewhere while the bindings stay as they are.
+    pub fn varies(&self) -> bool {
+        match &self.matcher {
+            Matcher::Direct(_) | Matcher::Fanout(_) | Matcher::Topic(_) | Matcher::ModulusHash(_) => false,
+            Matcher::ConsistentHash(hash) => hash.looks_at_properties(),
+            Matcher::Headers(_) | Matcher::Random(_) => true,
         }
     }
 
@@ -201,6 +237,9 @@ impl<D: Clone + Eq + Hash> Bindings<D> {
             Matcher::Fanout(fanout) => fanout.remove(destination),
             Matcher::Topic(topic) => topic.remove(&identity.routing_key, destination),
             Matcher::Headers(headers) => headers.remove(&identity.entries, destination),
+            Matcher::ConsistentHash(hash) => hash.remove(&identity.routing_key, destination),
+            Matcher::ModulusHash(hash) => hash.remove(destination),
+            Matcher::Random(random) => random.remove(destination),
         }
         self.len -= 1;
     }

@@ -22,6 +22,21 @@ pub enum BindingRefusal {
         /// The value that came.
         value: Term,
     },
+    /// The key of a binding to a consistent hash exchange is its weight.
+    #[error("The binding key must be an integer: {0}")]
+    WeightType(Term),
+    /// A weight below 1.
+    #[error("The binding key must be greater than 0")]
+    WeightTooSmall,
+    /// A local random exchange does not match, and so takes no keys.
+    #[error("Non empty binding '{0}' key not permitted")]
+    KeyGiven(String),
+    /// A local random exchange leads to queues only, and this is an exchange.
+    #[error("Destination not found")]
+    NotAQueue,
+    /// It leads to classic queues only.
+    #[error("Queue type {0} not valid for this exchange type")]
+    QueueType(&'static str),
 }
 
 /// A value that displays as an Erlang term, as RabbitMQ prints it in its texts.
@@ -42,6 +57,24 @@ pub(super) fn check_match(arguments: &FieldTable) -> Result<(), BindingRefusal> 
             type_name: type_name(value),
             value: Term(value.clone()),
         }),
+    }
+}
+
+/// The weight that a binding key stands for, as Erlang reads integers. Beyond four billion all weigh the same.
+pub(super) fn weight(key: &[u8]) -> Result<u32, BindingRefusal> {
+    let (is_negative, digits) = match key {
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] | digits => (false, digits),
+    };
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return Err(BindingRefusal::WeightType(Term(AMQPValue::LongString(
+            key.into(),
+        ))));
+    }
+    let add = |weight: u32, digit: &u8| weight.saturating_mul(10).saturating_add(u32::from(digit - b'0'));
+    match digits.iter().fold(0, add) {
+        weight if weight > 0 && !is_negative => Ok(weight),
+        _ => Err(BindingRefusal::WeightTooSmall),
     }
 }
 
@@ -150,6 +183,33 @@ mod tests {
             assert_eq!(refusal(AMQPValue::LongString(way.into())), None, "{way}");
         }
         assert_eq!(check_match(&FieldTable::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_weight_is_an_integer_above_zero() {
+        let integer = |term: &str| Err(format!("The binding key must be an integer: {term}"));
+        let positive = || Err("The binding key must be greater than 0".to_owned());
+        let rows: [(&[u8], Result<u32, String>); 12] = [
+            (b"1", Ok(1)),
+            (b"+007", Ok(7)),
+            (b"4294967296", Ok(u32::MAX)),
+            (b"99999999999999999999999", Ok(u32::MAX)),
+            (b"0", positive()),
+            (b"-3", positive()),
+            (b"-0", positive()),
+            (b"", integer("<<>>")),
+            (b"abc", integer("<<\"abc\">>")),
+            (b"1.5", integer("<<\"1.5\">>")),
+            (b" 1", integer("<<\" 1\">>")),
+            (b"+", integer("<<\"+\">>")),
+        ];
+        for (key, expected) in rows {
+            assert_eq!(
+                weight(key).map_err(|refusal| refusal.to_string()),
+                expected,
+                "{key:?}"
+            );
+        }
     }
 
     #[test]

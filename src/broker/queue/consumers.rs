@@ -156,12 +156,14 @@ impl Consumers {
     }
 
     /// Lets a consumer take nothing more, though it keeps its place until [`Consumers::remove`]: what it gives back
-    /// meanwhile comes before what the next single active consumer takes.
-    pub fn suspend(&mut self, slot: ConsumerSlot) {
-        if let Some(consumer) = self.consumer(slot) {
-            consumer.is_suspended = true;
-            self.leave_rotation(slot.index);
-        }
+    /// meanwhile comes before what the next single active consumer takes. False when that is so already, or it is gone.
+    pub fn suspend(&mut self, slot: ConsumerSlot) -> bool {
+        let Some(consumer) = self.consumer(slot) else {
+            return false;
+        };
+        let is_new = !std::mem::replace(&mut consumer.is_suspended, true);
+        self.leave_rotation(slot.index);
+        is_new
     }
 
     /// The consumer whose turn it is, if any can take a message; its turn is over then.
@@ -219,6 +221,16 @@ impl Consumers {
     /// The channel's limit has room again.
     pub fn resume(&mut self, slot: ConsumerSlot) {
         self.change(slot, |_| ());
+    }
+
+    /// How long its deliveries may stay unacked, ms, if it said so itself.
+    pub fn timeout(&self, slot: ConsumerSlot) -> Option<u64> {
+        let place = self.slots.get(slot.index as usize)?;
+        let consumer = place
+            .consumer
+            .as_ref()
+            .filter(|_| place.generation == slot.generation)?;
+        consumer.options.timeout_ms
     }
 
     /// How many there are.

@@ -1,255 +1,257 @@
 //! A queue's rules, without its surroundings: every verb changes the queue and adds what the caller must do to
-//! [`Effects`]. It knows no exchange, no store, no connection and no clock. A message is ready (in the window or
-//! unread in the store) or unacked, or it is not in the queue.
+//! [`Effects`]. It knows no exchange, no store, no connection and no clock.
+//!
+//! A message is ready (in the window or unread in the store), unacked or resting, or it is not in the queue.
 
 pub mod consumers;
+mod dying;
 pub mod effects;
+mod expiry;
+mod get;
+mod hand_out;
+pub mod level;
+mod limits;
 pub mod ready;
+mod rest;
+pub mod settings;
+mod settle;
+pub mod stretches;
+mod timeout;
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use crate::clock::Timestamp;
 use crate::message::Message;
-use crate::store::{PageEntry, Position};
+use crate::store::{PageEntry, Position, PublishEntry};
 
 use super::sparse_deque::SparseDeque;
 use consumers::{Activation, ChannelLimit, ConsumerOptions, ConsumerSlot, Consumers};
-use effects::{Delivery, Effects, Load, Unread};
-use ready::{Ready, ReadyEntry, Window};
+use dying::Dying;
+use effects::{Delivery, DeliveryHandle, Effects, Unread};
+use hand_out::HandOut;
+use level::{LevelId, Waiting, Window};
+use ready::{PageLoaded, Ready};
+use settings::QueueSettings;
+use stretches::Stretches;
+
+pub use get::Got;
+pub use settle::Settlement;
 
 /// What does not change in a queue's life.
 #[derive(Clone, Copy, Debug)]
 pub struct QueueOptions {
     /// Persistent messages survive a restart.
     pub durable: bool,
+    /// All messages count as persistent, and deliveries that are not the first say how many there were before.
+    pub is_quorum: bool,
     /// It is deleted with its last consumer.
     pub auto_delete: bool,
-    /// Which of its consumers are active.
+    /// Which of its consumers may take messages.
     pub activation: Activation,
+    /// Messages with a higher priority count as having this one; 0 makes all equal.
+    pub max_priority: u8,
     /// What may stay in memory.
     pub window: Window,
 }
 
-/// Whether messages of a durable queue may leave it. Before the first one does, the store has to know that from
-/// now on they may have been seen, or a crash would bring them back without the redelivered flag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HandOut {
-    /// Nobody took anything since the store was last told so.
-    Closed,
-    /// The store was told, and has not answered.
-    Opening,
-    Open,
+impl QueueOptions {
+    /// Whether the message would survive a restart in such a queue.
+    pub fn keeps(&self, message: &Message) -> bool {
+        self.durable && (message.is_persistent() || self.is_quorum)
+    }
+}
+
+/// What a queue starts from.
+#[derive(Debug)]
+pub struct Origin {
+    /// What the store has, by priority: first that of priority 0, then others. Empty for a new queue.
+    pub levels: Vec<(u8, Unread, Stretches)>,
+    /// The place of the next publish.
+    pub next: Position,
+    /// Messages below this place may have been handed out in an earlier run.
+    pub seen_before: Position,
 }
 
 /// A message that was delivered and not settled.
 #[derive(Debug)]
 struct Unacked {
     message: Message,
+    level: LevelId,
+    expires_at: Option<Timestamp>,
     delivery_count: u32,
     /// It was flagged when it was handed out.
     redelivered: bool,
     stored: bool,
     /// `None` for `basic.get`.
     consumer: Option<ConsumerSlot>,
-}
-
-/// What `basic.get` finds.
-#[derive(Debug)]
-pub enum Got {
-    /// No ready message.
-    Empty,
-    /// There is one, but it is not in memory yet: try again when [`Effects::get_again`] says so.
-    Later,
-    /// A message.
-    Message {
-        /// Its place, to settle it with.
-        position: Position,
-        /// The message.
-        message: Message,
-        /// It was handed out before.
-        redelivered: bool,
-        /// Ready messages left.
-        remaining: u64,
-    },
-}
-
-/// What becomes of an unacked message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Settlement {
-    /// It is done with.
-    Ack,
-    /// It goes back to its place.
-    Requeue,
-    /// It goes back and nobody saw it: it never left the broker.
-    Return,
-    /// It is refused for good.
-    Discard,
+    /// When the delivery counts as failed.
+    times_out_at: Option<Timestamp>,
 }
 
 /// A queue.
 #[derive(Debug)]
 pub struct Queue {
     options: QueueOptions,
+    settings: Arc<QueueSettings>,
     ready: Ready,
     unacked: SparseDeque<Unacked>,
+    /// Messages that came back and wait to be ready again, by the time at which to look at them.
+    resting: BTreeMap<(Timestamp, Position), (LevelId, Waiting)>,
+    /// Dead letters that wait for somebody to take them.
+    dying: Dying,
     consumers: Consumers,
     next: Position,
     hand_out: HandOut,
-    /// A consumer was there since the hand-out was opened.
-    was_consumed: bool,
     /// Messages below this place were, or may have been, handed out before the broker started.
     seen_before: Position,
     /// A `basic.get` waits for a page or for the hand-out to open.
     get_waits: bool,
+    /// The first time at which a delivery may be late; never later than the truth.
+    times_out_next: Option<Timestamp>,
+    /// Deliveries that were late: their messages went back, and whoever held them still may settle them.
+    late: HashMap<DeliveryHandle, Option<ConsumerSlot>>,
+    /// Since when nobody has used the queue.
+    unused_since: Option<Timestamp>,
+    /// There was more to expire or to drop than one turn does.
+    is_untidy: bool,
 }
 
 impl Queue {
-    /// A queue whose messages, if any, are all `unread` in the store. `next` is the place of the next publish; those
-    /// below `seen_before` may have been handed out in an earlier run.
-    pub fn new(options: QueueOptions, unread: Unread, next: Position, seen_before: Position) -> Self {
+    /// A queue with what the store has of it.
+    pub fn new(options: QueueOptions, settings: QueueSettings, origin: Origin, now: Timestamp) -> Self {
         Self {
             options,
-            ready: Ready::new(options.window, unread),
+            settings: Arc::new(settings),
+            ready: Ready::new(options.window, options.max_priority, origin.levels),
             unacked: SparseDeque::default(),
+            resting: BTreeMap::new(),
+            dying: Dying::default(),
             consumers: Consumers::new(options.activation),
-            next,
-            hand_out: if options.durable {
-                HandOut::Closed
-            } else {
-                HandOut::Open
-            },
-            was_consumed: false,
-            seen_before,
+            next: origin.next,
+            hand_out: HandOut::new(options.durable),
+            seen_before: origin.seen_before,
             get_waits: false,
+            times_out_next: None,
+            late: HashMap::new(),
+            unused_since: Some(now),
+            is_untidy: false,
         }
     }
 
-    /// Adds a message behind all others. Call [`Queue::dispatch`] after a batch of these.
-    pub fn publish(&mut self, message: Message, effects: &mut Effects) {
-        let position = self.next;
-        self.next = Position(position.0 + 1);
-        if self.ready.is_window_full() {
-            self.ready.push_unread(position, &message);
-            effects.published.push((position, message));
-            return;
+    /// Other arguments or policies count from now on. Messages keep the expiry that they entered with.
+    pub fn set_settings(&mut self, settings: QueueSettings) {
+        self.settings = Arc::new(settings);
+        self.is_untidy = true;
+    }
+
+    /// Adds a message behind all others of its priority; false when the queue is full and refuses it. Call
+    /// [`Queue::dispatch`] after a batch of these.
+    pub fn publish(&mut self, message: Message, now: Timestamp, effects: &mut Effects) -> bool {
+        if self.refuses(&message) {
+            // Others of its batch may have filled the queue whom consumers are waiting for.
+            self.dispatch(now, effects);
+            if self.refuses(&message) {
+                self.refuse(message, effects);
+                return false;
+            }
         }
-        let stored = self.options.durable && message.is_persistent();
-        if stored {
-            effects.published.push((position, message.clone()));
+        let level = self.ready.level(message.priority());
+        if self.ready.is_window_full(level) && self.is_open() && !self.consumers.is_empty() {
+            // Others of its batch may have filled the window, and consumers can have them before this one enters.
+            self.deliver(now, now, effects);
         }
-        self.ready.push(ReadyEntry {
-            position,
+        let entry = PublishEntry {
+            position: self.next,
+            expires_at: self.expires_at(&message, now),
+            is_persistent: message.is_persistent() || self.options.is_quorum,
             message,
+        };
+        self.next = Position(self.next.0 + 1);
+        if self.ready.is_window_full(level) {
+            self.ready.push_unread(level, &entry);
+            effects.of(level).published.push(entry);
+            return true;
+        }
+        let stored = self.options.durable && entry.is_persistent;
+        let waiting = Waiting {
+            message: entry.message.clone(),
+            expires_at: entry.expires_at,
             delivery_count: 0,
             redelivered: false,
             stored,
-        });
-    }
-
-    /// Gives ready messages to consumers as long as there are both.
-    pub fn dispatch(&mut self, effects: &mut Effects) {
-        if self.consumers.is_empty() || !self.open(effects) {
-            return;
-        }
-        while !self.ready.is_window_empty() {
-            let Some(consumer) = self.consumers.take_turn() else {
-                break;
-            };
-            let entry = self.ready.pop().expect("the window is not empty");
-            let needs_ack = self.consumers.book(consumer, entry.message.memory_bytes());
-            let (position, redelivered) = (entry.position, entry.redelivered);
-            let message = self.hand_out(entry, Some(consumer), needs_ack, effects);
-            effects.deliveries.push(Delivery {
-                consumer,
-                position,
-                message,
-                redelivered,
-            });
-        }
-        self.load(effects);
-    }
-
-    /// Takes the first ready message for `basic.get`.
-    pub fn get(&mut self, no_ack: bool, effects: &mut Effects) -> Got {
-        if self.ready.count() == 0 {
-            return Got::Empty;
-        }
-        let is_open = self.open(effects);
-        if is_open && self.ready.is_window_empty() {
-            self.load(effects);
-        }
-        if !is_open || self.ready.is_window_empty() {
-            self.get_waits = true;
-            return Got::Later;
-        }
-        let entry = self.ready.pop().expect("the window is not empty");
-        let (position, redelivered) = (entry.position, entry.redelivered);
-        let message = self.hand_out(entry, None, !no_ack, effects);
-        self.load(effects);
-        Got::Message {
-            position,
-            message,
-            redelivered,
-            remaining: self.ready.count(),
-        }
-    }
-
-    /// Settles one unacked message. Returns false when it is not in the queue any more (purged with its queue,
-    /// say), which is no error. Call [`Queue::dispatch`] after a batch of these.
-    pub fn settle(&mut self, position: Position, settlement: Settlement, effects: &mut Effects) -> bool {
-        let Some(unacked) = self.unacked.remove(position.0) else {
-            return false;
         };
-        if let Some(consumer) = unacked.consumer {
-            self.consumers.settled(consumer);
-        }
-        let Unacked {
-            message,
-            mut delivery_count,
-            mut redelivered,
-            stored,
-            ..
-        } = unacked;
-        match settlement {
-            Settlement::Ack | Settlement::Discard => {
-                if stored {
-                    effects.settled.push(position);
-                }
-            }
-            Settlement::Requeue | Settlement::Return => {
-                if settlement == Settlement::Requeue {
-                    delivery_count = delivery_count.saturating_add(1);
-                    redelivered = true;
-                    if stored {
-                        effects.returned.push((position, delivery_count));
-                    }
-                }
-                self.ready.put_back(ReadyEntry {
-                    position,
-                    message,
-                    delivery_count,
-                    redelivered,
-                    stored,
-                });
-            }
-        }
-        if self.was_consumed {
-            self.close_at_rest(effects);
+        self.ready.insert(level, entry.position, waiting);
+        if stored {
+            effects.of(level).published.push(entry);
         }
         true
     }
 
-    /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`].
+    /// Gives ready messages to consumers as long as there are both; then lets go of what has expired or is too much.
+    pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
+        let has_consumers = !self.consumers.is_empty();
+        if has_consumers && self.open(now, effects) {
+            self.deliver(now, now, effects);
+        }
+        if self.opening_since().is_none() {
+            self.tidy(now, effects);
+        }
+        if has_consumers || self.is_over_limit() {
+            self.ready.load(&mut effects.loads);
+        }
+    }
+
+    /// Delivers what has not expired before `end`. What expires right now may still go: a TTL of 0 means delivery at
+    /// once or never.
+    fn deliver(&mut self, end: Timestamp, now: Timestamp, effects: &mut Effects) {
+        while let Some((level, position, waiting)) = self.ready.pop_expired_before(end) {
+            self.expire(level, position, waiting, effects);
+        }
+        while self.ready.is_next_in_memory() {
+            let Some(consumer) = self.consumers.take_turn() else {
+                break;
+            };
+            let entry = self.ready.pop().expect("the next message is in memory");
+            let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
+            let counted = self.with_delivery_count(&entry.2);
+            let outgoing = counted.as_ref().unwrap_or(&entry.2.message);
+            let needs_ack = self.consumers.book(consumer, outgoing.memory_bytes());
+            let kept = self.hand_out(entry, (Some(consumer), needs_ack), now, effects);
+            let message = counted.unwrap_or(kept);
+            effects.deliveries.push(Delivery {
+                consumer,
+                handle,
+                message,
+                redelivered,
+            });
+        }
+    }
+
+    /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`]; [`Queue::dispatch`] gives it what is
+    /// ready.
     pub fn add_consumer(&mut self, options: ConsumerOptions) -> ConsumerSlot {
-        self.was_consumed = true;
+        self.unused_since = None;
         self.consumers.add(options)
     }
 
-    /// Removes a consumer; its unacked messages stay with its channel.
-    pub fn remove_consumer(&mut self, slot: ConsumerSlot, effects: &mut Effects) {
-        if self.consumers.remove(slot) && self.consumers.is_empty() {
+    /// Gives a consumer nothing more; see [`Consumers::suspend`].
+    pub fn suspend_consumer(&mut self, slot: ConsumerSlot) {
+        self.consumers.suspend(slot);
+    }
+
+    /// Removes a consumer; its unacked messages stay with its channel. Call [`Queue::dispatch`] for its successor, if
+    /// a single one is active. False when it was not there.
+    pub fn remove_consumer(&mut self, slot: ConsumerSlot, now: Timestamp, effects: &mut Effects) -> bool {
+        if !self.consumers.remove(slot) {
+            return false;
+        }
+        if self.consumers.is_empty() {
+            self.unused_since = Some(now);
             effects.delete_queue = self.options.auto_delete;
             self.close_at_rest(effects);
         }
+        true
     }
 
     /// The consumer's socket took deliveries: there is room in its outbox again.
@@ -267,43 +269,71 @@ impl Queue {
         self.consumers.resume(slot);
     }
 
-    /// Takes the page that [`Effects::load`] asked for. An empty page says only that the commit is done.
-    pub fn page_loaded(&mut self, entries: Vec<PageEntry>, next: Position, effects: &mut Effects) {
-        if self.hand_out == HandOut::Opening {
-            self.hand_out = HandOut::Open;
+    /// Takes a page of the level with this [`LevelId::index`], which [`Effects::loads`] asked for. `next` is the first
+    /// place that it did not look at, `expires_next` when the first message expires that it left out.
+    pub fn page_loaded(
+        &mut self,
+        level: u8,
+        (mut entries, next): (Vec<PageEntry>, Position),
+        expires_next: Option<Timestamp>,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        self.dying.take_out_of(level, &mut entries);
+        match self.ready.page_loaded(level, entries, next, expires_next, now) {
+            (level, PageLoaded::Window(resting)) => {
+                for entry in resting {
+                    self.rest_on(level, entry);
+                }
+            }
+            (level, PageLoaded::Expired(entries)) => {
+                for (position, waiting) in entries.into_iter().map(Waiting::read) {
+                    self.expire(level, position, waiting, effects);
+                }
+            }
         }
-        let entries = entries.into_iter().map(|entry| ReadyEntry {
-            position: entry.position,
-            message: entry.message,
-            delivery_count: entry.delivery_count,
-            redelivered: entry.redelivered,
-            stored: true,
-        });
-        self.ready.page_loaded(entries, next);
         effects.get_again = std::mem::take(&mut self.get_waits);
-        if self.was_consumed && !effects.get_again {
-            self.close_at_rest(effects);
-        }
-        self.dispatch(effects);
+        self.close_if_consumed(effects);
+        self.dispatch(now, effects);
     }
 
-    /// Drops all ready messages and returns how many there were.
+    /// Drops all messages that nobody holds and returns how many there were.
     pub fn purge(&mut self, effects: &mut Effects) -> u64 {
-        let count = self.ready.count();
-        let (entries, unread) = self.ready.purge();
-        effects.settled.extend(
-            entries
-                .iter()
-                .filter(|entry| entry.stored)
-                .map(|entry| entry.position),
-        );
-        effects.purged = (unread.messages > 0).then_some(unread);
+        let count = self.ready.count() + self.resting.len() as u64 + self.dying.count();
+        let mut purged = Vec::new();
+        let settle = |level, position, waiting: Waiting| {
+            if waiting.stored {
+                effects.of(level).settled.push(position);
+            }
+        };
+        self.ready
+            .purge(settle, |level, unread| purged.push((level, unread)));
+        for (level, unread) in purged {
+            effects.of(level).purged = Some(unread);
+        }
+        for ((_, position), (level, waiting)) in std::mem::take(&mut self.resting) {
+            if waiting.stored {
+                effects.of(level).settled.push(position);
+            }
+        }
+        self.purge_dying(effects);
         count
     }
 
     /// Forgets everything: the queue is deleted, and the caller tells the store.
     pub fn clear(&mut self) {
-        *self = Self::new(self.options, Unread::default(), self.next, Position(0));
+        let origin = Origin {
+            levels: Vec::new(),
+            next: self.next,
+            seen_before: Position(0),
+        };
+        *self = Self::new(
+            self.options,
+            QueueSettings::default(),
+            origin,
+            Timestamp::from_millis(0),
+        );
+        self.unused_since = None;
     }
 
     /// Ready messages.
@@ -316,14 +346,14 @@ impl Queue {
         self.unacked.len()
     }
 
+    /// Messages that came back and are not ready again yet.
+    pub fn resting_count(&self) -> usize {
+        self.resting.len()
+    }
+
     /// Consumers.
     pub fn consumer_count(&self) -> usize {
         self.consumers.len()
-    }
-
-    /// Gives a consumer nothing more; see [`Consumers::suspend`].
-    pub fn suspend_consumer(&mut self, slot: ConsumerSlot) {
-        self.consumers.suspend(slot);
     }
 
     /// Whether a consumer asked to be the only one.
@@ -331,68 +361,14 @@ impl Queue {
         self.consumers.has_exclusive()
     }
 
-    /// Books a message that leaves the ready ones: as unacked, or as done with.
-    fn hand_out(
-        &mut self,
-        entry: ReadyEntry,
-        consumer: Option<ConsumerSlot>,
-        needs_ack: bool,
-        effects: &mut Effects,
-    ) -> Message {
-        let ReadyEntry {
-            position,
-            message,
-            delivery_count,
-            redelivered,
-            stored,
-        } = entry;
-        if needs_ack {
-            let kept = Unacked {
-                message: message.clone(),
-                delivery_count,
-                redelivered,
-                stored,
-                consumer,
-            };
-            self.unacked.insert(position.0, kept);
-        } else if stored {
-            effects.settled.push(position);
-        }
-        message
+    /// Whether only one consumer at a time gets messages.
+    pub fn is_single_active(&self) -> bool {
+        self.options.activation != Activation::All
     }
 
-    /// Whether messages may be handed out; if not, sees to it that they soon may.
-    fn open(&mut self, effects: &mut Effects) -> bool {
-        if self.hand_out == HandOut::Closed {
-            self.hand_out = HandOut::Opening;
-            effects.mark_delivered = Some(Position(u64::MAX));
-            let only_commit = Load {
-                from: self.next,
-                to: self.next,
-                messages_max: 0,
-                bytes_max: 0,
-            };
-            effects.load = Some(self.ready.load().unwrap_or(only_commit));
-        }
-        self.hand_out == HandOut::Open
-    }
-
-    /// Closes the hand-out when nobody consumes and all that was handed out in this run is settled, or has come back
-    /// with its count stored. While a page is on its way it stays open: its answer would be taken for that of the
-    /// next opening. Between one `basic.get` and the next it is not called, or each would wait for the disk.
-    pub fn close_at_rest(&mut self, effects: &mut Effects) {
-        let is_at_rest = self.consumers.is_empty() && self.unacked.is_empty() && !self.ready.is_loading();
-        if is_at_rest && self.options.durable && self.hand_out == HandOut::Open {
-            self.hand_out = HandOut::Closed;
-            self.was_consumed = false;
-            effects.mark_delivered = Some(self.seen_before);
-        }
-    }
-
-    fn load(&mut self, effects: &mut Effects) {
-        if effects.load.is_none() {
-            effects.load = self.ready.load();
-        }
+    /// What counts at the moment.
+    pub fn settings(&self) -> &Arc<QueueSettings> {
+        &self.settings
     }
 }
 

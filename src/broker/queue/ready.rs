@@ -1,198 +1,295 @@
-//! Messages that wait for a consumer: a window in memory, and behind it a stretch that only the store holds.
-//!
-//! All of the window comes before all of the unread stretch. Once there is an unread stretch, every new message
-//! joins it, so that memory is bounded by configuration and not by the backlog.
+//! Messages that wait for a consumer: one [`Level`] per priority, the highest first, and the index of when those in
+//! memory expire.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
-use crate::message::Message;
-use crate::store::Position;
+use crate::clock::Timestamp;
+use crate::store::{PageEntry, Position, PublishEntry};
 
-use super::effects::{Load, Unread};
+use super::effects::{DeliveryHandle, Load, Unread};
+use super::level::{Level, LevelId, Loaded, Waiting, Window};
+use super::stretches::Stretches;
 
-/// How much of a queue's ready messages may stay in memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Window {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes of names, headers and bodies.
-    pub bytes: usize,
-}
-
-/// A message in the window.
-#[derive(Clone, Debug)]
-pub struct ReadyEntry {
-    /// Its place in the queue.
-    pub position: Position,
-    /// The message.
-    pub message: Message,
-    /// How often it was handed out and came back.
-    pub delivery_count: u32,
-    /// It may have been handed out, in this run of the broker or the one before.
-    pub redelivered: bool,
-    /// The store has it or is about to.
-    pub stored: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Loading {
-    No,
-    /// A page was asked for.
-    Asked {
-        /// End of what it covers, excluded.
-        to: Position,
-    },
-    /// A page was asked for, but what it reads was purged meanwhile.
-    Void,
-}
-
-/// The ready messages of one queue, in order of position.
+/// The ready messages of one queue.
 #[derive(Debug)]
 pub struct Ready {
-    entries: VecDeque<ReadyEntry>,
-    /// Bytes that `entries` stand for.
-    bytes: usize,
-    unread: Unread,
-    loading: Loading,
+    /// By [`LevelId::index`].
+    levels: Vec<Level>,
+    /// Indices into `levels`, the highest priority first.
+    order: Vec<u8>,
+    /// Messages with a higher priority count as having this one.
+    max_priority: u8,
+    /// What one level may keep in memory.
     window: Window,
+    /// When messages in memory expire.
+    expiring: BTreeSet<(Timestamp, Position, LevelId)>,
+    count: u64,
+    body_bytes: u64,
+}
+
+/// What is to be removed after a page was loaded, or was found in it.
+#[derive(Debug)]
+pub enum PageLoaded {
+    /// The window has more messages. These rest, and are ready no longer.
+    Window(Vec<PageEntry>),
+    /// These are expired, and are ready no longer.
+    Expired(Vec<PageEntry>),
 }
 
 impl Ready {
-    /// A queue whose messages, if it has any, are all in the store.
-    pub fn new(window: Window, unread: Unread) -> Self {
-        Self {
-            entries: VecDeque::new(),
-            bytes: 0,
-            unread,
-            loading: Loading::No,
-            window,
+    /// Messages that are all in the store: the level of priority 0 first, then others.
+    pub fn new(window: Window, max_priority: u8, levels: Vec<(u8, Unread, Stretches)>) -> Self {
+        let share = usize::from(max_priority) + 1;
+        let mut ready = Self {
+            levels: Vec::new(),
+            order: Vec::new(),
+            max_priority,
+            window: Window {
+                messages: (window.messages / share).max(1),
+                bytes: (window.bytes / share).max(1),
+            },
+            expiring: BTreeSet::new(),
+            count: 0,
+            body_bytes: 0,
+        };
+        for (priority, unread, stretches) in levels {
+            ready.count += unread.messages;
+            ready.body_bytes += unread.body_bytes;
+            ready.add_level(priority, unread, stretches);
+        }
+        if ready.levels.is_empty() {
+            ready.add_level(0, Unread::default(), Stretches::default());
+        }
+        ready
+    }
+
+    /// The level for messages of this priority.
+    pub fn level(&mut self, priority: u8) -> LevelId {
+        if self.max_priority == 0 {
+            return LevelId::BASE;
+        }
+        let priority = priority.min(self.max_priority);
+        let found = self
+            .order
+            .binary_search_by(|index| priority.cmp(&self.levels[usize::from(*index)].id().priority));
+        match found {
+            Ok(at) => self.levels[usize::from(self.order[at])].id(),
+            Err(_) => self.add_level(priority, Unread::default(), Stretches::default()),
         }
     }
 
-    /// Whether the next message has to go to the store only.
-    pub fn is_window_full(&self) -> bool {
-        self.unread.messages > 0
-            || self.entries.len() >= self.window.messages
-            || self.bytes >= self.window.bytes
+    fn add_level(&mut self, priority: u8, unread: Unread, stretches: Stretches) -> LevelId {
+        let index = u8::try_from(self.levels.len()).expect("there are at most 256 priorities");
+        let id = LevelId { index, priority };
+        let at = self
+            .order
+            .partition_point(|other| self.levels[usize::from(*other)].id().priority > priority);
+        self.order.insert(at, index);
+        self.levels.push(Level::new(id, self.window, unread, stretches));
+        id
     }
 
-    /// Adds a message behind all others, in memory. Only while the window is not full.
-    pub fn push(&mut self, entry: ReadyEntry) {
-        debug_assert!(
-            self.unread.messages == 0,
-            "memory comes before the unread stretch"
-        );
-        self.bytes += entry.message.memory_bytes();
-        self.entries.push_back(entry);
+    fn level_mut(&mut self, id: LevelId) -> &mut Level {
+        &mut self.levels[usize::from(id.index)]
+    }
+
+    /// Whether the next message of this level has to go to the store only.
+    pub fn is_window_full(&self, level: LevelId) -> bool {
+        self.levels[usize::from(level.index)].is_window_full()
+    }
+
+    /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
+    pub fn insert(&mut self, level: LevelId, position: Position, waiting: Waiting) {
+        self.count += 1;
+        self.body_bytes += waiting.message.body().len() as u64;
+        self.admit(level, position, waiting);
     }
 
     /// Notes a message behind all others that only the store holds.
-    pub fn push_unread(&mut self, position: Position, message: &Message) {
-        if self.unread.messages == 0 {
-            self.unread.from = position;
-        }
-        self.unread.to = Position(position.0 + 1);
-        self.unread.messages += 1;
-        if message.is_persistent() {
-            self.unread.persistent += 1;
-            self.unread.persistent_bytes += message.body().len() as u64;
-        }
+    pub fn push_unread(&mut self, level: LevelId, entry: &PublishEntry) {
+        self.count += 1;
+        self.body_bytes += entry.message.body().len() as u64;
+        self.level_mut(level).push_unread(entry);
     }
 
-    /// Puts a message back to its place.
-    pub fn put_back(&mut self, entry: ReadyEntry) {
-        self.bytes += entry.message.memory_bytes();
-        if self
-            .entries
-            .front()
-            .is_none_or(|front| entry.position < front.position)
-        {
-            self.entries.push_front(entry);
-            return;
-        }
-        let index = self
-            .entries
-            .partition_point(|other| other.position < entry.position);
-        self.entries.insert(index, entry);
+    /// Takes the first message of the highest priority; `None` when there is none, or when it is not in memory.
+    pub fn pop(&mut self) -> Option<(LevelId, Position, Waiting)> {
+        let first = self
+            .order
+            .iter()
+            .copied()
+            .find(|index| self.levels[usize::from(*index)].count() > 0)?;
+        self.pop_of(first)
     }
 
-    /// Takes the first message in memory.
-    pub fn pop(&mut self) -> Option<ReadyEntry> {
-        let entry = self.entries.pop_front()?;
-        self.bytes -= entry.message.memory_bytes();
-        if self.entries.is_empty() && self.entries.capacity() > 1024 {
-            self.entries.shrink_to(256);
-        }
-        Some(entry)
+    /// The same for the lowest priority.
+    pub fn pop_lowest(&mut self) -> Option<(LevelId, Position, Waiting)> {
+        let last = self
+            .order
+            .iter()
+            .copied()
+            .rev()
+            .find(|index| self.levels[usize::from(*index)].count() > 0)?;
+        self.pop_of(last)
     }
 
-    /// Whether no message is in memory.
-    pub fn is_window_empty(&self) -> bool {
-        self.entries.is_empty()
+    fn pop_of(&mut self, index: u8) -> Option<(LevelId, Position, Waiting)> {
+        let level = &mut self.levels[usize::from(index)];
+        let (position, waiting) = level.pop()?;
+        let id = level.id();
+        self.forget(id, position, &waiting);
+        Some((id, position, waiting))
+    }
+
+    /// Whether [`Ready::pop`] would find a message.
+    pub fn is_next_in_memory(&self) -> bool {
+        let mut levels = self.order.iter().map(|index| &self.levels[usize::from(*index)]);
+        levels
+            .find(|level| level.count() > 0)
+            .is_some_and(|level| !level.is_window_empty())
     }
 
     /// Ready messages, wherever they are.
     pub fn count(&self) -> u64 {
-        self.entries.len() as u64 + self.unread.messages
+        self.count
     }
 
-    /// Asks for the next page if the window has room for it and no page is on its way.
-    pub fn load(&mut self) -> Option<Load> {
-        let has_room = self.entries.len() <= self.window.messages / 2 && self.bytes <= self.window.bytes / 2;
-        if self.unread.messages == 0 || self.loading != Loading::No || !has_room {
+    /// Sum of their body bytes.
+    pub fn body_bytes(&self) -> u64 {
+        self.body_bytes
+    }
+
+    /// Asks for pages of all levels that have room for one.
+    pub fn load(&mut self, loads: &mut Vec<Load>) {
+        loads.extend(self.levels.iter_mut().filter_map(Level::load));
+    }
+
+    /// Whether a page of this level is on its way.
+    pub fn is_loading(&self, level: LevelId) -> bool {
+        self.levels[usize::from(level.index)].is_loading()
+    }
+
+    /// When a message may expire.
+    pub fn expires_next(&self) -> Option<Timestamp> {
+        let in_memory = self.expiring.first().map(|(at, ..)| *at);
+        let unread = self.levels.iter().filter_map(Level::unread_expires_next).min();
+        in_memory.into_iter().chain(unread).min()
+    }
+
+    /// Takes out a message in memory that has expired.
+    pub fn pop_expired(&mut self, now: Timestamp) -> Option<(LevelId, Position, Waiting)> {
+        self.pop_expired_before(now.plus(1))
+    }
+
+    /// Takes out a message in memory that has expired earlier than at `end`.
+    pub fn pop_expired_before(&mut self, end: Timestamp) -> Option<(LevelId, Position, Waiting)> {
+        let (at, position, level) = *self.expiring.first()?;
+        if at >= end {
             return None;
         }
-        self.loading = Loading::Asked { to: self.unread.to };
-        Some(Load {
-            from: self.unread.from,
-            to: self.unread.to,
-            messages_max: (self.window.messages / 2).max(1),
-            bytes_max: (self.window.bytes / 2).max(1),
-        })
+        let waiting = self
+            .level_mut(level)
+            .remove(position)
+            .expect("the index of expiry knows what is in memory");
+        self.forget(level, position, &waiting);
+        Some((level, position, waiting))
     }
 
-    /// Whether a page is on its way.
-    pub fn is_loading(&self) -> bool {
-        self.loading != Loading::No
+    /// Asks for expired messages that only the store has.
+    pub fn load_expired(&mut self, now: Timestamp, loads: &mut Vec<Load>) {
+        loads.extend(self.levels.iter_mut().filter_map(|level| level.load_expired(now)));
     }
 
-    /// Takes the page that [`Ready::load`] asked for; `next` is the first place that it did not look at.
-    pub fn page_loaded(&mut self, entries: impl Iterator<Item = ReadyEntry>, next: Position) {
-        let Loading::Asked { to } = std::mem::replace(&mut self.loading, Loading::No) else {
-            return;
+    /// Takes the page that one of the loads asked for.
+    pub fn page_loaded(
+        &mut self,
+        level: u8,
+        entries: Vec<PageEntry>,
+        next: Position,
+        expires_next: Option<Timestamp>,
+        now: Timestamp,
+    ) -> (LevelId, PageLoaded) {
+        let Some(found) = self.levels.get_mut(usize::from(level)) else {
+            return (LevelId::BASE, PageLoaded::Window(Vec::new()));
         };
-        let in_window = self.entries.len();
+        let id = found.id();
+        let before = (found.count(), found.unread_body_bytes());
+        let loaded = found.page_loaded(entries, next, expires_next);
+        self.count -= before.0 - found.count();
+        self.body_bytes -= before.1 - found.unread_body_bytes();
+        let entries = match loaded {
+            Loaded::Void => return (id, PageLoaded::Window(Vec::new())),
+            Loaded::Expired(entries) => return (id, PageLoaded::Expired(entries)),
+            Loaded::Window(entries) => entries,
+        };
+        let mut resting = Vec::new();
         for entry in entries {
-            self.bytes += entry.message.memory_bytes();
-            self.unread.messages = self.unread.messages.saturating_sub(1);
-            if entry.message.is_persistent() {
-                let body = entry.message.body().len() as u64;
-                self.unread.persistent = self.unread.persistent.saturating_sub(1);
-                self.unread.persistent_bytes = self.unread.persistent_bytes.saturating_sub(body);
+            if entry.rests_until.is_some_and(|until| until > now) {
+                resting.push(entry);
+                continue;
             }
-            self.entries.push_back(entry);
+            let (position, waiting) = Waiting::read(entry);
+            self.insert(id, position, waiting);
         }
-        debug_assert!(
-            in_window == 0
-                || self.entries.len() == in_window
-                || self.entries[in_window - 1].position < self.entries[in_window].position,
-            "a page continues where the window ends"
-        );
-        self.unread.from = next;
-        if next >= to && self.unread.to == to {
-            // All was read: what the summary counted beyond it (stale transient messages) does not exist.
-            self.unread = Unread::empty(to);
+        (id, PageLoaded::Window(resting))
+    }
+
+    /// Forgets all messages. Calls `gone` with those in memory, then `unread` with the stretches that are not.
+    pub fn purge(
+        &mut self,
+        mut gone: impl FnMut(LevelId, Position, Waiting),
+        mut unread: impl FnMut(LevelId, Unread),
+    ) {
+        self.expiring.clear();
+        (self.count, self.body_bytes) = (0, 0);
+        for level in &mut self.levels {
+            let (mut entries, stretch) = level.purge();
+            while let Some((position, waiting)) = entries.pop_front() {
+                gone(level.id(), Position(position), waiting);
+            }
+            if stretch.messages > 0 {
+                unread(level.id(), stretch);
+            }
         }
     }
 
-    /// Forgets all ready messages and returns them: those in memory, and the unread stretch.
-    pub fn purge(&mut self) -> (VecDeque<ReadyEntry>, Unread) {
-        if self.loading != Loading::No {
-            self.loading = Loading::Void;
+    fn admit(&mut self, level: LevelId, position: Position, waiting: Waiting) {
+        if let Some(at) = waiting.expires_at {
+            self.expiring.insert((at, position, level));
         }
-        self.bytes = 0;
-        let unread = self.unread;
-        self.unread = Unread::empty(unread.to);
-        (std::mem::take(&mut self.entries), unread)
+        self.level_mut(level).insert(position, waiting);
+    }
+
+    fn forget(&mut self, level: LevelId, position: Position, waiting: &Waiting) {
+        self.count -= 1;
+        self.body_bytes -= waiting.message.body().len() as u64;
+        if let Some(at) = waiting.expires_at {
+            self.expiring.remove(&(at, position, level));
+        }
     }
 }
+
+impl Waiting {
+    /// Names its next delivery.
+    pub fn handle(&self, position: Position) -> DeliveryHandle {
+        DeliveryHandle {
+            position,
+            delivery_count: self.delivery_count,
+        }
+    }
+
+    /// A message that the store has.
+    pub fn read(entry: PageEntry) -> (Position, Self) {
+        let waiting = Self {
+            message: entry.message,
+            expires_at: entry.expires_at,
+            delivery_count: entry.delivery_count,
+            redelivered: entry.redelivered,
+            stored: true,
+        };
+        (entry.position, waiting)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,32 +4,52 @@
 //! [`Vhost::version`] moves. Durable changes are appended to the store under the same lock, so that the store sees
 //! them in the order in which they happened.
 
+mod bindings;
+mod dead_letters;
+mod delayed;
+mod deletion;
 mod exchanges;
+mod listing;
+mod passage;
+mod policies;
 mod queues;
+mod recovery;
 mod replies;
+mod room;
 mod routing;
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use amq_protocol::types::FieldTable;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use crate::store::{BindingRow, DestinationKind, ExchangeRow, Operation, RecoveredQueue, Sequence, Store};
+use crate::clock::Clock;
+use crate::store::{BindingRow, DestinationKind, Operation, Sequence, Store};
 
-use super::exchange::{Bindings, ExchangeKind};
-use super::live_queue::LiveQueue;
-use super::queue::ready::Window;
-use super::queue_arguments;
+use super::delayed::DelayedMessages;
+use super::exchange::{self, Bindings, ExchangeKind, fingerprint};
+use super::limits::{Counted, Tally};
+use super::live_queue::{LiveQueue, QueueOwner, Surroundings};
+use super::policy::{Policies, Policy, PolicyKind};
+use super::queue::level::Window;
 use super::queue_ids::QueueIds;
 use super::queue_type::QueueType;
 use super::refusal::{Entity, Refusal};
+use super::timers::Timers;
 
+use delayed::exchange_type;
+use passage::Memory;
+
+pub use delayed::is_exchange_type;
 pub use exchanges::ExchangeDeclaration;
+pub use passage::Traces;
+pub use policies::ConfiguredPolicy;
 pub use queues::{DeleteConditions, QueueDeclaration, QueueDeclared};
 pub use replies::{REPLY_QUEUE_PREFIX, REPLY_TO};
+pub use room::VhostSettings;
 pub use routing::Route;
 
 /// The exchanges that every vhost has from the start; all are durable.
@@ -52,12 +72,35 @@ pub struct Stores {
     pub spill: Arc<dyn Store>,
 }
 
+/// What all vhosts share.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// Where they write to.
+    pub stores: Stores,
+    /// What time it is.
+    pub clock: Arc<Clock>,
+    /// Who calls when it is time.
+    pub timers: Arc<Timers>,
+    /// Policies of the configuration file, with the names of the vhosts that they are for.
+    pub policies: Arc<[(String, PolicyKind, Policy)]>,
+    /// Where numbers for queues come from.
+    pub ids: Arc<QueueIds>,
+    /// How much of each queue stays in memory.
+    pub window: Window,
+    /// Their queues.
+    pub queues: Arc<Tally>,
+    /// Their exchanges.
+    pub exchanges: Arc<Tally>,
+}
+
 /// What an exchange was declared with.
 #[derive(Clone, Debug)]
 pub struct ExchangeDefinition {
     /// Name, unique in its vhost; empty for the default exchange.
     pub name: Arc<str>,
-    /// How it routes.
+    /// Its type as declared.
+    pub type_name: Arc<str>,
+    /// How it routes, which is its type unless that delays.
     pub kind: ExchangeKind,
     /// It survives a restart.
     pub durable: bool,
@@ -97,12 +140,32 @@ impl Hash for Destination {
     }
 }
 
+impl exchange::Destination for Destination {
+    fn fingerprint(&self) -> u64 {
+        match self {
+            Self::Queue(queue) => fingerprint(true, &queue.definition.name),
+            Self::Exchange(name) => fingerprint(false, name),
+        }
+    }
+
+    fn queue_type(&self) -> Option<QueueType> {
+        match self {
+            Self::Queue(queue) => Some(queue.definition.queue_type),
+            Self::Exchange(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Exchange {
     definition: ExchangeDefinition,
     bindings: Bindings<Destination>,
     /// Where messages go that its bindings lead nowhere.
     alternate: Option<Arc<str>>,
+    _counted: Counted,
+    /// What it delays, if it can.
+    delayed: Option<Arc<DelayedMessages>>,
+    memory: Memory,
 }
 
 #[derive(Debug, Default)]
@@ -113,6 +176,12 @@ struct Topology {
     reply_queues: FxHashMap<Arc<str>, Arc<LiveQueue>>,
     /// Exchanges that bind a destination, or once did: where to look when it is deleted.
     sources: FxHashMap<Destination, FxHashSet<Arc<str>>>,
+    policies: Policies,
+    settings: VhostSettings,
+    /// One for each queue.
+    counted_queues: Vec<Counted>,
+    /// The vhost is gone: nothing can be declared, and nothing is there.
+    is_deleted: bool,
 }
 
 /// A virtual host.
@@ -121,37 +190,55 @@ pub struct Vhost {
     /// Its name.
     pub name: Arc<str>,
     topology: RwLock<Topology>,
+    /// Taken before `topology`: a queue's settings follow the last change of policies.
+    policy_turn: Mutex<()>,
     version: AtomicU64,
     stores: Stores,
-    ids: Arc<QueueIds>,
-    window: Window,
+    /// There is, or was, an exchange that remembers messages.
+    remembers: AtomicBool,
+    /// What its queues get to know of the broker.
+    surroundings: Surroundings,
+    queue_tally: Arc<Tally>,
+    exchange_tally: Arc<Tally>,
 }
 
 impl Vhost {
     /// A vhost with the predeclared exchanges.
-    pub fn new(name: &str, stores: Stores, ids: Arc<QueueIds>, window: Window) -> Self {
+    pub fn new(name: &str, shared: Shared) -> Arc<Self> {
         let mut topology = Topology::default();
+        let policies = shared.policies.iter().filter(|(vhost, ..)| vhost == name);
+        for (_, kind, policy) in policies {
+            topology.policies.set(*kind, policy.clone());
+        }
         for (name, kind, internal) in PREDECLARED {
             let definition = ExchangeDefinition {
                 name: name.into(),
+                type_name: kind.name().into(),
                 kind,
                 durable: true,
                 auto_delete: false,
                 internal,
                 arguments: FieldTable::default(),
             };
-            topology
-                .exchanges
-                .insert(Arc::clone(&definition.name), Exchange::new(definition));
+            topology.insert_exchange(definition, None, shared.exchanges.count());
         }
-        Self {
+        Arc::new_cyclic(|this| Self {
             name: name.into(),
             topology: RwLock::new(topology),
+            policy_turn: Mutex::default(),
             version: AtomicU64::new(1),
-            stores,
-            ids,
-            window,
-        }
+            stores: shared.stores,
+            remembers: AtomicBool::new(false),
+            surroundings: Surroundings {
+                clock: shared.clock,
+                timers: shared.timers,
+                ids: shared.ids,
+                window: shared.window,
+                owner: Weak::<Self>::clone(this) as Weak<dyn QueueOwner>,
+            },
+            queue_tally: shared.queues,
+            exchange_tally: shared.exchanges,
+        })
     }
 
     /// Moves whenever a cached route could be wrong.
@@ -162,58 +249,6 @@ impl Vhost {
     /// Drops all cached routes, after a change of permissions for instance.
     pub fn touch(&self) {
         self.version.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// Takes over an exchange found in the store.
-    ///
-    /// # Errors
-    /// When its type is not known to this version.
-    pub fn recover_exchange(&self, row: &ExchangeRow) -> Result<(), Refusal> {
-        let kind = ExchangeKind::from_name(&row.kind)
-            .ok_or_else(|| Refusal::UnknownExchangeType(Arc::clone(&row.kind)))?;
-        let definition = ExchangeDefinition {
-            name: Arc::clone(&row.name),
-            kind,
-            durable: true,
-            auto_delete: row.auto_delete,
-            internal: row.internal,
-            arguments: row.arguments.clone(),
-        };
-        let mut topology = self.topology.write();
-        topology
-            .exchanges
-            .insert(Arc::clone(&row.name), Exchange::new(definition));
-        Ok(())
-    }
-
-    /// Takes over a queue found in the store.
-    ///
-    /// # Errors
-    /// When its type is not known to this version.
-    pub fn recover_queue(&self, found: &RecoveredQueue) -> Result<(), Refusal> {
-        let row = &found.row;
-        let queue_type = queue_arguments::queue_type(&row.name, &row.arguments, QueueType::default())?;
-        let queue = LiveQueue::recovered(&self.ids, found, queue_type, &self.stores.durable, self.window);
-        self.topology.write().queues.insert(Arc::clone(&row.name), queue);
-        Ok(())
-    }
-
-    /// Takes over a binding found in the store, after its two ends.
-    ///
-    /// # Errors
-    /// When one of its ends is missing or does not accept it.
-    pub fn recover_binding(&self, row: &BindingRow) -> Result<(), Refusal> {
-        let mut topology = self.topology.write();
-        let destination = match row.destination_kind {
-            DestinationKind::Queue => Destination::Queue(Arc::clone(topology.queue(&row.destination)?)),
-            DestinationKind::Exchange => {
-                topology.exchange(&row.destination)?;
-                Destination::Exchange(Arc::clone(&row.destination))
-            }
-        };
-        topology
-            .bind(&row.source, &row.routing_key, &row.arguments, destination)
-            .map(|_| ())
     }
 
     /// Names of all queues, in no order.
@@ -227,19 +262,29 @@ impl Vhost {
     }
 }
 
-impl Exchange {
-    fn new(definition: ExchangeDefinition) -> Self {
-        let bindings = Bindings::new(definition.kind);
-        let alternate = exchanges::alternate_of(&definition.arguments);
-        Self {
-            definition,
-            bindings,
-            alternate,
-        }
-    }
-}
-
 impl Topology {
+    fn insert_exchange(
+        &mut self,
+        definition: ExchangeDefinition,
+        delayed: Option<Arc<DelayedMessages>>,
+        counted: Counted,
+    ) {
+        let exchange = Exchange {
+            bindings: Bindings::new(
+                definition.kind,
+                &definition.arguments,
+                fingerprint(false, &definition.name),
+            ),
+            alternate: policies::alternate(&self.policies, &definition),
+            memory: Memory::default(),
+            definition,
+            _counted: counted,
+            delayed,
+        };
+        let name = Arc::clone(&exchange.definition.name);
+        self.exchanges.insert(name, exchange);
+    }
+
     fn queue(&self, name: &str) -> Result<&Arc<LiveQueue>, Refusal> {
         self.queues
             .get(name)
@@ -266,7 +311,7 @@ impl Topology {
             .ok_or_else(|| Refusal::NotFound(Entity::Exchange(Arc::clone(source))))?;
         exchange
             .bindings
-            .validate(arguments)
+            .validate(routing_key, arguments, &destination)
             .map_err(|refusal| Refusal::Binding(refusal.to_string()))?;
         self.sources
             .entry(destination.clone())

@@ -12,7 +12,7 @@ use super::super::queue_arguments;
 use super::super::queue_type::{QueueType, TypeRefusal};
 use super::super::refusal::{Difference, Entity, Refusal};
 use super::exchanges::flag;
-use super::{Destination, Vhost};
+use super::{Destination, Vhost, policies};
 
 /// What `queue.declare` asks for.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Vhost {
     /// called only to create it.
     ///
     /// # Errors
-    /// In RabbitMQ's order: owner, equivalence; or arguments, when it has to be created.
+    /// In RabbitMQ's order: owner, equivalence; or limits and arguments, when it has to be created.
     pub fn declare_queue<E: From<Refusal>>(
         &self,
         mut asked: QueueDeclaration,
@@ -80,12 +80,14 @@ impl Vhost {
         let mut topology = self.topology.write();
         if let Some(queue) = topology.queues.get(&asked.name) {
             check_equivalence(queue, &asked, by)?;
+            queue.touch();
             return Ok(QueueDeclared {
                 queue: Arc::clone(queue),
                 is_new: false,
                 sequence: None,
             });
         }
+        self.check_new_queue(&topology, &asked.name)?;
         let default_type = asked.default_type();
         let queue_type = queue_arguments::queue_type(&asked.name, &asked.arguments, default_type)?;
         queue_arguments::validate(&asked.name, &asked.arguments, queue_type)?;
@@ -103,19 +105,31 @@ impl Vhost {
             arguments: asked.arguments,
         };
         let (store, stored) = if durable {
-            let id = self.ids.durable().ok_or(Refusal::NoMoreQueues)?;
+            let id = self.surroundings.ids.durable().ok_or(Refusal::NoMoreQueues)?;
             (&self.stores.durable, Some(id))
         } else {
             (&self.stores.spill, None)
         };
-        let queue = LiveQueue::new(&self.ids, stored, &self.name, definition, store, self.window);
+        let settings = policies::settings(&topology.policies, &definition);
+        let queue = LiveQueue::new(
+            &self.surroundings,
+            stored,
+            &self.name,
+            definition,
+            settings,
+            store,
+        );
         topology.queues.insert(asked.name, Arc::clone(&queue));
+        topology.counted_queues.push(self.queue_tally.count());
         self.touch();
         let operation = stored.map(|id| queue.declaration(id));
+        let sequence = self.append(operation.into_iter().collect());
+        drop(topology);
+        queue.start();
         Ok(QueueDeclared {
             queue,
             is_new: true,
-            sequence: self.append(operation.into_iter().collect()),
+            sequence,
         })
     }
 
@@ -187,6 +201,7 @@ impl Vhost {
             return Ok((ready, deleted));
         }
         topology.queues.remove(name);
+        topology.counted_queues.pop();
         let mut operations = Vec::new();
         let unused = self.remove_destination(
             &mut topology,

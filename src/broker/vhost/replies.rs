@@ -11,6 +11,7 @@ use amq_protocol::types::FieldTable;
 
 use super::super::ConnectionId;
 use super::super::live_queue::{LiveQueue, QueueDefinition};
+use super::super::queue::settings::QueueSettings;
 use super::super::queue_type::QueueType;
 use super::Vhost;
 
@@ -35,14 +36,9 @@ impl Vhost {
             queue_type: QueueType::Classic,
             arguments: FieldTable::default(),
         };
-        let queue = LiveQueue::new(
-            &self.ids,
-            None,
-            &self.name,
-            definition,
-            &self.stores.spill,
-            self.window,
-        );
+        let settings = QueueSettings::default();
+        let store = &self.stores.spill;
+        let queue = LiveQueue::new(&self.surroundings, None, &self.name, definition, settings, store);
         let mut topology = self.topology.write();
         topology.reply_queues.insert(name, Arc::clone(&queue));
         queue

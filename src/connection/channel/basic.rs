@@ -267,13 +267,13 @@ impl Channel {
                 });
             }
             Got::Message {
-                position,
+                handle,
                 message,
                 redelivered,
                 remaining,
             } => {
                 let source = self.get_source(session, queue);
-                let unacked = (!no_ack).then_some(Unacked { source, position });
+                let unacked = (!no_ack).then_some(Unacked { source, handle });
                 let delivery_tag = self.note_got(source, unacked);
                 self.forget_if_done(source);
                 let content = Content {

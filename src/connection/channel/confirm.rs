@@ -29,10 +29,13 @@ impl Confirms {
     /// Takes confirms in the order of their publishes and sends those that wait for nothing.
     pub(super) fn confirmed(&mut self, confirmed: &[Confirmed], channel: u16, output: &mut Vec<u8>) {
         let mut ready = Vec::new();
-        for Confirmed { publish, after } in confirmed {
-            match after {
-                Some(sequence) => self.waiting.push_back((publish.tag, *sequence)),
-                None => ready.push(publish.tag),
+        for confirmed in confirmed {
+            let tag = confirmed.publish.tag;
+            match confirmed.after {
+                // Before the acks: one of these may be for all lower tags.
+                _ if confirmed.is_rejected => method::nack(output, channel, tag, false),
+                Some(sequence) => self.waiting.push_back((tag, sequence)),
+                None => ready.push(tag),
             }
         }
         let first_waiting = self.waiting.front().map_or(u64::MAX, |(tag, _)| *tag);
@@ -102,7 +105,21 @@ mod tests {
         Confirmed {
             publish: Confirmable { channel: 1, tag },
             after: after.map(Sequence),
+            is_rejected: false,
         }
+    }
+
+    #[test]
+    fn a_nack_goes_before_the_ack_that_spans_it() {
+        let mut confirms = Confirms::default();
+        let mut output = Vec::new();
+        let mut mixed = [confirmed(1, None), confirmed(2, None), confirmed(3, None)];
+        mixed[1].is_rejected = true;
+        confirms.confirmed(&mixed, 1, &mut output);
+        let mut expected = Vec::new();
+        method::nack(&mut expected, 1, 2, false);
+        method::ack(&mut expected, 1, 3, true);
+        assert_eq!(output, expected);
     }
 
     fn acks(expected: &[(u64, bool)]) -> Vec<u8> {

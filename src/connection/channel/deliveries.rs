@@ -41,7 +41,7 @@ impl Channel {
             source.unacked += 1;
             let unacked = Unacked {
                 source: delivery.source,
-                position: delivery.position,
+                handle: delivery.handle,
             };
             self.unacked.insert(self.last_delivery_tag, unacked);
         }
@@ -84,7 +84,7 @@ impl Channel {
         if let Some(source) = source.filter(|source| !source.no_ack) {
             session
                 .batch
-                .settle(&source.queue, delivery.position, Settlement::Return);
+                .settle(&source.queue, delivery.handle, Settlement::Return);
         }
     }
 

@@ -9,7 +9,7 @@ use crate::amqp::method::MethodId;
 use crate::broker::exchange::ExchangeKind;
 use crate::broker::permission::Access;
 use crate::broker::refusal::{Entity, Refusal};
-use crate::broker::vhost::ExchangeDeclaration;
+use crate::broker::vhost::{ExchangeDeclaration, is_exchange_type};
 use crate::store::Sequence;
 
 use super::super::error::{Denied, Failure, unimplemented_method};
@@ -66,7 +66,7 @@ fn declare(session: &Session, declare: exchange::Declare) -> Result<Option<Seque
         return Ok(None);
     }
     let kind = name(&declare.kind);
-    if ExchangeKind::from_name(&kind).is_none() {
+    if !is_exchange_type(&kind) {
         return Err(Refusal::UnknownExchangeType(kind).into());
     }
     if exchange.is_empty() {

@@ -24,8 +24,9 @@ use crate::broker::live_queue::LiveQueue;
 use crate::broker::outbox::SourceId;
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerSlot};
+use crate::broker::queue::effects::DeliveryHandle;
 use crate::broker::sparse_deque::SparseDeque;
-use crate::store::{Position, Sequence};
+use crate::store::Sequence;
 
 use super::batch::Confirmed;
 use super::error::{Failure, connection, unimplemented_method};
@@ -62,7 +63,7 @@ struct Written {
 #[derive(Clone, Copy, Debug)]
 struct Unacked {
     source: SourceId,
-    position: Position,
+    handle: DeliveryHandle,
 }
 
 /// What `confirm.select` and `tx.select` chose.
@@ -187,7 +188,7 @@ impl Channel {
                 requeue,
             } => {
                 let settlement = if requeue {
-                    Settlement::Requeue
+                    Settlement::Reject
                 } else {
                     Settlement::Discard
                 };
@@ -307,12 +308,12 @@ impl Channel {
 
     /// Second step, after the undelivered messages were returned: gives back what is unacked and forgets the rest.
     pub fn give_back(&mut self, session: &mut Session) {
-        while let Some((_, Unacked { source, position })) = self.unacked.pop_front() {
+        while let Some((_, Unacked { source, handle })) = self.unacked.pop_front() {
             let source = self
                 .sources
                 .get(&source)
                 .expect("a source outlives its unacked deliveries");
-            session.batch.settle(&source.queue, position, Settlement::Requeue);
+            session.batch.settle(&source.queue, handle, Settlement::Lost);
         }
         session.flush();
         session.batch.forget_queues();

@@ -2,6 +2,7 @@
 
 use crate::amqp::field_table::{self, Value, Values};
 use crate::amqp::method::MethodId;
+use crate::broker::user::IMPERSONATOR;
 
 use super::super::error::{Failure, precondition};
 use super::super::session::Session;
@@ -67,7 +68,7 @@ pub(super) fn read_headers(headers: &[u8]) -> Result<(Copies, Option<Vec<u8>>), 
 /// A user id has to be the user's own, unless the user may impersonate others.
 pub(super) fn check_user_id(session: &Session, user_id: &[u8]) -> Result<(), Failure> {
     let user = &session.user;
-    if user_id == user.name.as_bytes() || user.tags.iter().any(|tag| tag == "impersonator") {
+    if user_id == user.name.as_bytes() || user.has_tag(IMPERSONATOR) {
         return Ok(());
     }
     let explanation = format!(

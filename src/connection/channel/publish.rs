@@ -1,14 +1,16 @@
 //! Receiving a message: method, header and body frames, the checks in RabbitMQ's order, and the way to the batch.
 
+use std::iter;
+
 use crate::amqp::content::{self, ContentHeader, Properties};
 use crate::amqp::frame::{Frame, FrameKind};
 use crate::amqp::method::{self, Content, MethodId, Publish};
 use crate::amqp::reply_code::ReplyCode;
-use crate::broker::exchange::ExchangeKind;
+use crate::broker::exchange::{Criteria, ExchangeKind};
 use crate::broker::permission::Access;
 use crate::broker::refusal::Entity;
 use crate::broker::vhost::{REPLY_TO, Route};
-use crate::message::{Message, MessageBuilder};
+use crate::message::{Message, MessageBuilder, Traits};
 
 use super::super::error::{Denied, Failure, bad_properties, connection, precondition};
 use super::super::routes::RouteId;
@@ -141,13 +143,13 @@ impl Channel {
             None => (Copies::default(), None),
             Some(headers) => read_headers(headers)?,
         };
+        if cached.is_none() || !copies.is_empty() {
+            check_topics(session, &builder, &copies)?;
+        }
         if let Some(user_id) = properties.user_id {
             check_user_id(session, user_id)?;
         }
-        let (persistent, priority) = (
-            properties.delivery_mode == Some(2),
-            properties.priority.unwrap_or(0),
-        );
+        let traits = Traits::of(&properties);
         let changed = match (addressed, rewritten) {
             (addressed, None) => addressed,
             (addressed, Some(entries)) => {
@@ -156,7 +158,7 @@ impl Channel {
             }
         };
         let message = match changed {
-            None => builder.finish(persistent, priority),
+            None => builder.finish(traits),
             Some(properties) => {
                 let (exchange, routing_key) = builder.names();
                 Message::new(exchange, routing_key, &properties, builder.body_bytes())
@@ -179,25 +181,22 @@ impl Channel {
         route: RouteId,
         mandatory: bool,
     ) {
-        let is_unroutable = session.batch.routes.get(route).is_unroutable();
+        let found = session.batch.routes.get(route);
+        let is_unroutable =
+            found.is_unroutable() || (mandatory && session.vhost.lacks_queue(found, &message));
+        let is_returned = mandatory && is_unroutable;
+        let goes_on = !is_unroutable || (found.is_unroutable() && found.leaves_traces());
         let confirm = self.next_confirm();
         if let Mode::Transaction(transaction) = &mut self.mode {
-            if !is_unroutable {
-                transaction
-                    .publishes
-                    .push((session.batch.routes.get(route).clone(), message));
-            } else if mandatory {
-                transaction.returns.push(message);
+            if is_returned {
+                transaction.returns.push(message.clone());
+            }
+            if goes_on {
+                transaction.publishes.push((found.clone(), message));
             }
             return;
         }
-        if !is_unroutable {
-            if session.batch.publish(message, route, confirm) {
-                session.flush();
-            }
-            return;
-        }
-        if mandatory {
+        if is_returned {
             let content = Content {
                 envelope: message.envelope(),
                 header: message.header(),
@@ -211,7 +210,11 @@ impl Channel {
                 session.frame_max,
             );
         }
-        if let Some(confirm) = confirm {
+        if goes_on {
+            if session.batch.publish(message, route, confirm) {
+                session.flush();
+            }
+        } else if let Some(confirm) = confirm {
             // Confirms leave in the order of their publishes.
             session.flush();
             session.batch.confirm_now(confirm);
@@ -289,25 +292,35 @@ fn find_route(session: &mut Session, builder: &MessageBuilder) -> Result<Option<
     Ok(None)
 }
 
+/// Whether the user may publish to a topic exchange with these keys.
+fn check_topics(session: &Session, builder: &MessageBuilder, copies: &Copies) -> Result<(), Failure> {
+    let (exchange, routing_key) = builder.names();
+    let exchange = String::from_utf8_lossy(exchange);
+    if session.vhost.exchange_kind(&exchange) != Some(ExchangeKind::Topic) {
+        return Ok(());
+    }
+    let mut keys = iter::once(routing_key).chain(copies.0.iter().map(Vec::as_slice));
+    keys.try_for_each(|key| session.check_topic(Access::Write, &exchange, key))
+        .map_err(|denied| denied.failure(&session.vhost.name, ID))
+}
+
 /// Routes a message and keeps the route if other messages with its routing key go the same way.
 fn decide_route(session: &mut Session, message: &Message, copies: &Copies) -> Result<RouteId, Failure> {
-    let headers = content::headers_range(message.properties()).map(|range| &message.properties()[range]);
     let mut keys = vec![message.routing_key()];
     keys.extend(copies.0.iter().map(Vec::as_slice));
-    let exchange = String::from_utf8_lossy(message.exchange());
-    if session.vhost.exchange_kind(&exchange) == Some(ExchangeKind::Topic) {
-        for key in &keys {
-            session
-                .check_topic(Access::Write, &exchange, key)
-                .map_err(|denied| denied.failure(&session.vhost.name, ID))?;
-        }
-    }
-    let route: Route = session
+    let criteria = Criteria {
+        routing_keys: &keys,
+        properties: message.properties(),
+    };
+    let mut route: Route = session
         .vhost
-        .route(message.exchange(), &keys, headers)
+        .route(message.exchange(), &criteria)
         .map_err(|refusal| Denied::from(refusal).failure(&session.vhost.name, ID))?;
+    if route.leaves_traces() {
+        route.copies.clone_from(&copies.0);
+    }
     let routes = &mut session.batch.routes;
-    Ok(if route.depends_on_headers || !copies.is_empty() {
+    Ok(if route.varies || !copies.is_empty() {
         routes.once(route)
     } else {
         routes.keep(message.envelope(), route)

@@ -118,6 +118,7 @@ impl Channel {
         let queue = entity_name(&declare.queue);
         session.check_any(&Entity::Queue(Arc::clone(&queue)))?;
         let found = session.vhost.queue(&queue, session.id)?;
+        found.touch();
         self.last_queue = Some(queue);
         Ok((None, declare_ok(&found)))
     }
@@ -236,10 +237,6 @@ fn bindable(
 /// Tells the operator of arguments that do less than the client may think.
 fn warn_of_arguments(queue: &LiveQueue) {
     let (name, arguments) = (&queue.definition.name, &queue.definition.arguments);
-    let unused: Vec<_> = queue_arguments::not_acted_on(arguments).collect();
-    if !unused.is_empty() {
-        warn!(queue = ?name, arguments = ?unused, "queue arguments are kept, but nothing acts on them yet");
-    }
     let choosing_nothing: Vec<_> = queue_arguments::choosing_nothing(arguments).collect();
     if !choosing_nothing.is_empty() {
         warn!(queue = ?name, arguments = ?choosing_nothing, "queue arguments choose nothing on a single node");

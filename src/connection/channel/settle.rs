@@ -52,7 +52,7 @@ impl Channel {
             .sources
             .get_mut(&unacked.source)
             .expect("a source outlives its unacked deliveries");
-        session.batch.settle(&source.queue, unacked.position, settlement);
+        session.batch.settle(&source.queue, unacked.handle, settlement);
         source.unacked -= 1;
         if let Some(limit) = &self.limit {
             limit.release(1);

@@ -91,6 +91,8 @@ impl Channel {
         let store = Arc::clone(&session.broker.stores.durable);
         let hold = Hold::new(&*store);
         let mut sequence = None;
+        // Of an earlier transaction, or of publishes before tx.select.
+        session.batch.take_rejected();
         for (route, message) in publishes {
             let route = session.batch.routes.once(route);
             if session.batch.publish(message, route, None) {
@@ -103,6 +105,10 @@ impl Channel {
         self.resume_consumers(session);
         sequence = sequence.max(session.batch.flush());
         drop(hold);
+        if session.batch.take_rejected() {
+            // As in RabbitMQ the others have entered their queues, and stay there.
+            return Err(precondition("partial tx completion", id));
+        }
         let mut reply = Vec::new();
         for message in returns {
             let content = Content {

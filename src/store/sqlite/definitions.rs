@@ -1,13 +1,16 @@
-//! Rows of exchanges, queues and bindings.
+//! Rows of exchanges, queues, bindings and policies.
 
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
 use rusqlite::{Connection, Row, params};
 
-use super::database;
+use super::{access, database};
 use crate::amqp::field_table;
-use crate::store::{BindingRow, DestinationKind, ExchangeRow, Operation, QueueId, QueueRow, StoreError};
+use crate::store::{
+    BindingRow, DestinationKind, ExchangeRow, LevelRow, Operation, PolicyKind, PolicyRow, QueueId, QueueRow,
+    StoreError,
+};
 
 /// Writes a definition; other operations are not for this table.
 pub(super) fn apply(connection: &Connection, operation: &Operation) -> Result<(), StoreError> {
@@ -17,8 +20,11 @@ pub(super) fn apply(connection: &Connection, operation: &Operation) -> Result<()
             .prepare_cached("DELETE FROM exchange WHERE vhost = ?1 AND name = ?2")
             .and_then(|mut delete| delete.execute([vhost, name])),
         Operation::DeclareQueue(row) => declare_queue(connection, row),
+        Operation::DeclareLevel(row) => declare_level(connection, row),
         Operation::DeleteQueue(queue) => connection
             .prepare_cached("DELETE FROM queue WHERE id = ?1")
+            .and_then(|mut delete| delete.execute([queue.0]))
+            .and_then(|_| connection.prepare_cached("DELETE FROM level WHERE id = ?1"))
             .and_then(|mut delete| delete.execute([queue.0])),
         Operation::Bind(row) => {
             let sql = "INSERT OR IGNORE INTO binding VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -29,6 +35,11 @@ pub(super) fn apply(connection: &Connection, operation: &Operation) -> Result<()
                        destination = ?4 AND routing_key = ?5 AND arguments = ?6";
             with_binding(connection, sql, row)
         }
+        Operation::SetPolicy(row) => set_policy(connection, row),
+        Operation::ClearPolicy { vhost, kind, name } => connection
+            .prepare_cached("DELETE FROM policy WHERE vhost = ?1 AND is_operator = ?2 AND name = ?3")
+            .and_then(|mut delete| delete.execute(params![vhost, *kind == PolicyKind::Operator, name])),
+        Operation::Access(change) => return access::apply(connection, change),
         _ => Ok(0),
     }
     .map(|_| ())
@@ -48,10 +59,7 @@ fn declare_exchange(connection: &Connection, row: &ExchangeRow) -> rusqlite::Res
 }
 
 fn declare_queue(connection: &Connection, row: &QueueRow) -> rusqlite::Result<usize> {
-    let next = "UPDATE meta SET value = max(value, ?1) WHERE name = 'next_queue'";
-    connection
-        .prepare_cached(next)?
-        .execute([i64::from(row.id.0) + 1])?;
+    use_number(connection, row.id)?;
     let sql = "INSERT OR REPLACE INTO queue VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     connection.prepare_cached(sql)?.execute(params![
         row.id.0,
@@ -63,6 +71,19 @@ fn declare_queue(connection: &Connection, row: &QueueRow) -> rusqlite::Result<us
     ])
 }
 
+fn declare_level(connection: &Connection, row: &LevelRow) -> rusqlite::Result<usize> {
+    use_number(connection, row.id)?;
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO level(id, queue, priority) VALUES (?1, ?2, ?3)")?
+        .execute(params![row.id.0, row.queue.0, row.priority])
+}
+
+/// The number, and all below it, are not given out again.
+fn use_number(connection: &Connection, id: QueueId) -> rusqlite::Result<usize> {
+    let sql = "UPDATE meta SET value = max(value, ?1) WHERE name = 'next_queue'";
+    connection.prepare_cached(sql)?.execute([i64::from(id.0) + 1])
+}
+
 fn with_binding(connection: &Connection, sql: &str, row: &BindingRow) -> rusqlite::Result<usize> {
     connection.prepare_cached(sql)?.execute(params![
         row.vhost,
@@ -71,6 +92,19 @@ fn with_binding(connection: &Connection, sql: &str, row: &BindingRow) -> rusqlit
         row.destination,
         &*row.routing_key,
         encode(&row.arguments)
+    ])
+}
+
+fn set_policy(connection: &Connection, row: &PolicyRow) -> rusqlite::Result<usize> {
+    let sql = "INSERT OR REPLACE INTO policy VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    connection.prepare_cached(sql)?.execute(params![
+        row.vhost,
+        row.kind == PolicyKind::Operator,
+        row.name,
+        row.pattern,
+        row.apply_to,
+        encode(&row.definition),
+        row.priority
     ])
 }
 
@@ -104,6 +138,21 @@ pub(super) fn queues(connection: &Connection) -> Result<Vec<QueueRow>, StoreErro
     })
 }
 
+/// Reads the levels of all queues, in the order of their ids.
+pub(super) fn levels(connection: &Connection) -> Result<Vec<LevelRow>, StoreError> {
+    let level = |row: &Row<'_>| {
+        Ok(LevelRow {
+            id: QueueId(row.get(0)?),
+            queue: QueueId(row.get(1)?),
+            priority: row.get(2)?,
+        })
+    };
+    connection
+        .prepare("SELECT id, queue, priority FROM level ORDER BY id")
+        .and_then(|mut select| select.query_map([], level)?.collect())
+        .map_err(database("read the definitions"))
+}
+
 /// Reads all bindings.
 pub(super) fn bindings(connection: &Connection) -> Result<Vec<BindingRow>, StoreError> {
     let sql = "SELECT vhost, source, to_exchange, destination, routing_key, arguments FROM binding";
@@ -117,6 +166,26 @@ pub(super) fn bindings(connection: &Connection) -> Result<Vec<BindingRow>, Store
             destination: row.get(3)?,
             routing_key: row.get::<_, Arc<[u8]>>(4)?,
             arguments,
+        })
+    })
+}
+
+/// Reads all policies.
+pub(super) fn policies(connection: &Connection) -> Result<Vec<PolicyRow>, StoreError> {
+    let sql = "SELECT vhost, is_operator, name, pattern, apply_to, definition, priority FROM policy";
+    read(connection, sql, "a policy", |row, definition| {
+        Ok(PolicyRow {
+            vhost: row.get(0)?,
+            kind: if row.get(1)? {
+                PolicyKind::Operator
+            } else {
+                PolicyKind::User
+            },
+            name: row.get(2)?,
+            pattern: row.get(3)?,
+            apply_to: row.get(4)?,
+            definition,
+            priority: row.get(6)?,
         })
     })
 }

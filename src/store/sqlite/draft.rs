@@ -1,9 +1,9 @@
 //! A segment while it is being put together.
 
+use super::extras::{Extra, Extras};
 use super::segment::{Home, Record, Records};
 use super::shared::Places;
-use crate::message::Message;
-use crate::store::StoreError;
+use crate::store::{PublishEntry, StoreError};
 
 /// A segment is closed when it holds so many bytes of its own.
 const SEGMENT_BYTES: usize = 1 << 20;
@@ -16,10 +16,12 @@ const SEGMENT_MESSAGES: u32 = 4096;
 pub(super) struct Draft {
     pub records: Records,
     pub data: Vec<u8>,
+    pub extras: Extras,
 }
 
 impl Draft {
-    pub(super) fn add(&mut self, position: u64, message: &Message, places: &Places) {
+    pub(super) fn add(&mut self, entry: &PublishEntry, places: &Places) {
+        let message = &entry.message;
         let bytes = message.encoded();
         let number = |len: usize| u32::try_from(len).expect("a message is below 4 GiB");
         let home = places.get(message).unwrap_or_else(|| {
@@ -28,16 +30,20 @@ impl Draft {
             Home { row: 0, offset }
         });
         self.records.push(Record {
-            position,
+            position: entry.position.0,
             len: number(bytes.len()),
             body_len: number(message.body().len()),
             home,
-            is_persistent: message.is_persistent(),
+            is_persistent: entry.is_persistent,
+        });
+        self.extras.push(Extra {
+            expires_at: entry.expires_at,
+            is_dead_letter: message.is_dead_letter(),
         });
     }
 
     /// Takes a record of another segment, whose data is given.
-    pub(super) fn copy(&mut self, record: &Record, data: &[u8]) -> Result<(), StoreError> {
+    pub(super) fn copy(&mut self, record: &Record, extra: Extra, data: &[u8]) -> Result<(), StoreError> {
         let mut record = *record;
         if record.home.row == 0 {
             let bytes = record.slice(data)?;
@@ -45,6 +51,7 @@ impl Draft {
             self.data.extend_from_slice(bytes);
         }
         self.records.push(record);
+        self.extras.push(extra);
         Ok(())
     }
 
@@ -56,5 +63,6 @@ impl Draft {
     pub(super) fn clear(&mut self) {
         self.data.clear();
         self.data.shrink_to(2 * SEGMENT_BYTES);
+        self.extras.clear();
     }
 }

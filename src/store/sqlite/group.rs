@@ -7,28 +7,32 @@ use std::mem;
 
 use rustc_hash::FxHashMap;
 
+use super::delayed::DelayedGroup;
+use super::returned::Returned;
 use crate::message::Message;
-use crate::store::{Operation, PageRequest, Position, QueueId};
+use crate::store::operation::Request;
+use crate::store::{Operation, Position, PublishEntry, QueueId};
 
 /// The sum of a group.
 #[derive(Debug, Default)]
 pub(super) struct Group {
-    /// Definitions, in the order in which they were appended.
+    /// Definitions, and what is remembered of messages, in the order in which they were appended.
     pub definitions: Vec<Operation>,
     pub queues: FxHashMap<QueueId, QueueGroup>,
-    pub loads: Vec<PageRequest>,
+    pub delayed: DelayedGroup,
+    pub loads: Vec<Request>,
 }
 
 /// The sum of a group for one queue.
 #[derive(Debug, Default)]
 pub(super) struct QueueGroup {
     /// Messages that enter, in ascending order of position, none twice.
-    pub published: Vec<(Position, Message)>,
+    pub published: Vec<PublishEntry>,
     /// Places that were settled and not published in this group, ascending.
     pub settled: Vec<Position>,
     /// Ranges of unread messages that were purged.
     pub purged: Vec<(Position, Position)>,
-    pub returned: Vec<(Position, u32)>,
+    pub returned: Vec<Returned>,
     pub delivered_before: Option<Position>,
     /// What the summary changes by, besides `settled` messages that are found.
     pub messages: i64,
@@ -44,22 +48,19 @@ impl Group {
         }
         for queue in group.queues.values_mut() {
             queue.cancel();
-            for (_, message) in queue
-                .published
-                .iter()
-                .filter(|(_, message)| message.is_persistent())
-            {
+            for entry in queue.published.iter().filter(|entry| entry.is_persistent) {
                 queue.messages += 1;
-                queue.body_bytes += body_bytes(message);
+                queue.body_bytes += body_bytes(&entry.message);
             }
         }
         group.queues.retain(|_, queue| !queue.is_empty());
+        group.delayed.cancel();
         group
     }
 
     /// Whether nothing has to be written.
     pub(super) fn is_empty(&self) -> bool {
-        self.definitions.is_empty() && self.queues.is_empty()
+        self.definitions.is_empty() && self.queues.is_empty() && self.delayed.is_empty()
     }
 
     fn add(&mut self, operation: Operation) {
@@ -97,9 +98,19 @@ impl Group {
                 queue,
                 position,
                 delivery_count,
-            } => self.queue(queue).returned.push((position, delivery_count)),
+                rests_until,
+            } => self.queue(queue).returned.push(Returned {
+                position,
+                delivery_count,
+                rests_until,
+            }),
             Operation::MarkDelivered { queue, before } => self.queue(queue).delivered_before = Some(before),
-            Operation::Load(request) => self.loads.push(request),
+            Operation::Load(request) => self.loads.push(Request::Messages(request)),
+            Operation::LoadDelayed(request) => self.loads.push(Request::Delayed(request)),
+            Operation::DeclareDelays(_)
+            | Operation::DeleteDelays(_)
+            | Operation::Delay { .. }
+            | Operation::EndDelay { .. } => self.delayed.add(operation),
             Operation::DeleteQueue(queue) => {
                 self.queues.remove(&queue);
                 self.definitions.push(operation);
@@ -107,8 +118,13 @@ impl Group {
             Operation::DeclareExchange(_)
             | Operation::DeleteExchange { .. }
             | Operation::DeclareQueue(_)
+            | Operation::DeclareLevel(_)
             | Operation::Bind(_)
-            | Operation::Unbind(_) => self.definitions.push(operation),
+            | Operation::Unbind(_)
+            | Operation::SetPolicy(_)
+            | Operation::ClearPolicy { .. }
+            | Operation::Access(_)
+            | Operation::Remember(_) => self.definitions.push(operation),
         }
     }
 
@@ -120,13 +136,13 @@ impl Group {
 impl QueueGroup {
     fn purge(&mut self, from: Position, to: Position, messages: u64, body_bytes_gone: u64) {
         self.cancel();
-        let start = self.published.partition_point(|(position, _)| *position < from);
-        let end = self.published.partition_point(|(position, _)| *position < to);
+        let start = self.published.partition_point(|entry| entry.position < from);
+        let end = self.published.partition_point(|entry| entry.position < to);
         // Its counts hold these too, which now are never added.
-        for (_, message) in self.published.drain(start..end.max(start)) {
-            if message.is_persistent() {
+        for entry in self.published.drain(start..end.max(start)) {
+            if entry.is_persistent {
                 self.messages += 1;
-                self.body_bytes += body_bytes(&message);
+                self.body_bytes += body_bytes(&entry.message);
             }
         }
         self.messages -= i64::try_from(messages).unwrap_or(i64::MAX);
@@ -136,27 +152,30 @@ impl QueueGroup {
 
     /// Drops what was published and settled in the group.
     fn cancel(&mut self) {
-        if !self.published.is_sorted_by(|(left, _), (right, _)| left < right) {
-            self.published.sort_by_key(|(position, _)| *position);
-            self.published.dedup_by_key(|(position, _)| *position);
+        if !self
+            .published
+            .is_sorted_by(|left, right| left.position < right.position)
+        {
+            self.published.sort_by_key(|entry| entry.position);
+            self.published.dedup_by_key(|entry| entry.position);
         }
         if !self.settled.is_sorted_by(|left, right| left < right) {
             self.settled.sort_unstable();
             self.settled.dedup();
         }
-        let (Some((first, _)), Some(last)) = (self.published.first(), self.settled.last()) else {
+        let (Some(first), Some(last)) = (self.published.first(), self.settled.last()) else {
             return;
         };
-        if last < first {
+        if *last < first.position {
             return;
         }
         let mut elsewhere = Vec::new();
         let mut settled = mem::take(&mut self.settled).into_iter().peekable();
-        self.published.retain(|(position, _)| {
-            while let Some(other) = settled.next_if(|other| other < position) {
+        self.published.retain(|entry| {
+            while let Some(other) = settled.next_if(|other| *other < entry.position) {
                 elsewhere.push(other);
             }
-            settled.next_if_eq(position).is_none()
+            settled.next_if_eq(&entry.position).is_none()
         });
         elsewhere.extend(settled);
         self.settled = elsewhere;
@@ -182,11 +201,15 @@ mod tests {
     const QUEUE: QueueId = QueueId(3);
 
     fn publish(range: std::ops::Range<u64>) -> Operation {
-        let message = |_| Message::new(b"", b"q", &[0x10, 0, 2], b"body");
-        let messages = range.map(|at| (Position(at), message(at))).collect();
+        let entry = |at| PublishEntry {
+            position: Position(at),
+            message: Message::new(b"", b"q", &[0x10, 0, 2], b"body"),
+            expires_at: None,
+            is_persistent: true,
+        };
         Operation::Publish {
             queue: QUEUE,
-            messages,
+            messages: range.map(entry).collect(),
         }
     }
 
@@ -209,7 +232,7 @@ mod tests {
         let group = Group::gather(&mut vec![publish(5..8), settle(&[6, 1, 9, 2])]);
         let queue = &group.queues[&QUEUE];
         assert_eq!(queue.settled, [Position(1), Position(2), Position(9)]);
-        let left: Vec<u64> = queue.published.iter().map(|(position, _)| position.0).collect();
+        let left: Vec<u64> = queue.published.iter().map(|entry| entry.position.0).collect();
         assert_eq!(left, [5, 7]);
         assert_eq!((queue.messages, queue.body_bytes), (2, 8));
     }
@@ -225,7 +248,7 @@ mod tests {
         };
         let group = Group::gather(&mut vec![publish(5..8), settle(&[5]), range, publish(8..9)]);
         let queue = &group.queues[&QUEUE];
-        let left: Vec<u64> = queue.published.iter().map(|(position, _)| position.0).collect();
+        let left: Vec<u64> = queue.published.iter().map(|entry| entry.position.0).collect();
         assert_eq!(left, [7, 8]);
         // Two of the purged three were stored before; two enter.
         assert_eq!((queue.messages, queue.body_bytes), (-2 + 2, 0));

@@ -3,20 +3,27 @@
 //! It never answers on the caller's thread and never holds a queue's messages in memory. Messages lie in segments,
 //! a row for all that one queue got in one group; see the modules for each kind of row.
 
+mod access;
 mod checkpoint;
 mod definitions;
+mod delayed;
 mod draft;
+mod extras;
 mod garbage;
 mod group;
 mod lock;
 mod open;
 mod pending;
 mod reader;
+mod recover;
+mod remembered;
+mod returned;
 mod schema;
 mod segment;
 mod segments;
 mod shared;
 mod summary;
+mod varint;
 mod weave;
 mod writer;
 

@@ -6,18 +6,18 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 
 use super::checkpoint::Checkpointer;
+use super::delayed::AllDelays;
 use super::garbage::Garbage;
 use super::lock::{self, DirectoryLock};
 use super::reader::Reader;
-use super::segment::{POSITION_END, position_of, row_id};
 use super::segments::Segments;
 use super::summary::Summaries;
 use super::writer::{State, Writer};
-use super::{Core, Durability, StoreSettings, database, definitions, schema};
-use crate::store::{Position, QueueId, Recovered, RecoveredQueue, StoreError};
+use super::{Core, Durability, StoreSettings, database, recover, schema};
+use crate::store::{Recovered, StoreError};
 
 /// Bytes of a page. Fixed when the file is made.
 const PAGE_BYTES: u64 = 4096;
@@ -58,9 +58,10 @@ pub(super) fn open(
         summaries: Summaries::open(&transaction)?,
         segments: Segments::new(epoch, number("SELECT EXISTS (SELECT 1 FROM returned)")? != 0),
         garbage: Garbage::open(&transaction)?,
+        delays: AllDelays::open(&transaction)?,
         next_shared: number("SELECT coalesce(max(id), 0) + 1 FROM shared")?,
     };
-    let recovered = recover(&transaction, &mut state)?;
+    let recovered = recover::recover(&transaction, &mut state)?;
     state.segments.flush(&transaction)?;
     state.summaries.write(&transaction)?;
     transaction.commit().map_err(&failed)?;
@@ -122,70 +123,6 @@ fn configure_cache(connection: &Connection, settings: &StoreSettings) -> rusqlit
 fn begin_run(connection: &Connection) -> rusqlite::Result<i64> {
     let sql = "UPDATE meta SET value = value + 1 WHERE name = 'epoch' RETURNING value";
     connection.query_row(sql, [], |row| row.get(0))
-}
-
-/// Reads the definitions, and lets go of what does not outlive a run.
-fn recover(connection: &Connection, state: &mut State) -> Result<Recovered, StoreError> {
-    let failed = database("read the definitions");
-    let mut recovered = Recovered {
-        exchanges: definitions::exchanges(connection)?,
-        bindings: definitions::bindings(connection)?,
-        queues: Vec::new(),
-        next_queue: connection
-            .query_row("SELECT value FROM meta WHERE name = 'next_queue'", [], |row| {
-                row.get(0)
-            })
-            .map_err(&failed)?,
-    };
-    for row in definitions::queues(connection)? {
-        if !row.durable {
-            state.delete_queue(connection, row.id)?;
-            continue;
-        }
-        let summary = state.summaries.get(row.id).copied().unwrap_or_default();
-        if summary.messages == 0 && first(connection, &state.garbage, row.id)?.is_some() {
-            // Transient messages of an earlier run: nobody will ask for them.
-            let all = (0, summary.next);
-            state.garbage.add(connection, &mut state.segments, row.id, all)?;
-        }
-        let first = first(connection, &state.garbage, row.id)?;
-        recovered.queues.push(RecoveredQueue {
-            messages: summary.messages,
-            body_bytes: summary.body_bytes,
-            first: Position(first.filter(|_| summary.messages > 0).unwrap_or(summary.next)),
-            next: Position(summary.next),
-            delivered_before: Position(summary.redelivered_before),
-            row,
-        });
-    }
-    connection
-        .execute("DELETE FROM queue WHERE NOT durable", [])
-        .map_err(&failed)?;
-    Ok(recovered)
-}
-
-/// A place that no stored message of the queue is below; none if there is no message.
-fn first(connection: &Connection, garbage: &Garbage, queue: QueueId) -> Result<Option<u64>, StoreError> {
-    let end = row_id(queue, POSITION_END);
-    let sql = "SELECT id FROM segment WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 1";
-    let found: Option<i64> = connection
-        .prepare_cached(sql)
-        .and_then(|mut select| {
-            select
-                .query_row([row_id(queue, 0), end], |row| row.get(0))
-                .optional()
-        })
-        .map_err(database("look for a queue's first message"))?;
-    let Some(mut id) = found else {
-        return Ok(None);
-    };
-    while let Some(after) = garbage.end_of(id) {
-        if after >= end {
-            return Ok(None);
-        }
-        id = after;
-    }
-    Ok(Some(position_of(id)))
 }
 
 /// Deletes a database with what belongs to it.

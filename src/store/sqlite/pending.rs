@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::store::{Operation, Sequence, StoreError};
+use crate::store::{MemoryChange, Operation, Sequence, StoreError};
 
 /// How long a new hold waits for the old ones. Its caller may have a lock that one of them needs to end.
 const HOLD_PATIENCE: Duration = Duration::from_millis(20);
@@ -300,8 +300,10 @@ impl Pending {
 fn message_bytes(operation: &Operation) -> usize {
     match operation {
         Operation::Publish { messages, .. } => {
-            messages.iter().map(|(_, message)| message.memory_bytes()).sum()
+            messages.iter().map(|entry| entry.message.memory_bytes()).sum()
         }
+        Operation::Delay { entry, .. } => entry.message.memory_bytes(),
+        Operation::Remember(MemoryChange::RecordHistory(row)) => row.message.memory_bytes(),
         _ => 0,
     }
 }

@@ -12,7 +12,8 @@ use crate::store::StoreError;
 const APPLICATION_ID: i32 = 0x4c76_7274;
 
 /// Step `n` leads from version `n` to `n + 1`.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE meta(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
     INSERT INTO meta VALUES ('epoch', 0), ('next_queue', 0);
     CREATE TABLE exchange(
@@ -35,7 +36,55 @@ const MIGRATIONS: &[&str] = &["
     CREATE TABLE shared(id INTEGER PRIMARY KEY, data BLOB NOT NULL);
     CREATE TABLE sharer(id INTEGER PRIMARY KEY, segments INTEGER NOT NULL);
     CREATE TABLE garbage(from_id INTEGER PRIMARY KEY, to_id INTEGER NOT NULL);
-"];
+",
+    "
+    ALTER TABLE segment ADD COLUMN extras BLOB;
+    ALTER TABLE segment ADD COLUMN expires INTEGER;
+    CREATE INDEX segment_expires ON segment(id, expires) WHERE expires IS NOT NULL;
+    ALTER TABLE returned ADD COLUMN rests_until INTEGER;
+    CREATE TABLE level(id INTEGER PRIMARY KEY, queue INTEGER NOT NULL, priority INTEGER NOT NULL);
+",
+    "
+    CREATE TABLE policy(
+        vhost TEXT NOT NULL, is_operator INTEGER NOT NULL, name TEXT NOT NULL, pattern TEXT NOT NULL,
+        apply_to TEXT NOT NULL, definition BLOB NOT NULL, priority INTEGER NOT NULL,
+        PRIMARY KEY(vhost, is_operator, name)) WITHOUT ROWID;
+",
+    "
+    CREATE TABLE vhost(
+        name TEXT PRIMARY KEY, description TEXT NOT NULL, tags TEXT NOT NULL, default_queue_type TEXT)
+        WITHOUT ROWID;
+    CREATE TABLE user(
+        name TEXT PRIMARY KEY, password_hash TEXT NOT NULL, algorithm TEXT NOT NULL, tags TEXT NOT NULL)
+        WITHOUT ROWID;
+    CREATE TABLE permission(
+        user TEXT NOT NULL, vhost TEXT NOT NULL, configure TEXT NOT NULL, write TEXT NOT NULL,
+        read TEXT NOT NULL, PRIMARY KEY(user, vhost)) WITHOUT ROWID;
+    CREATE TABLE topic_permission(
+        user TEXT NOT NULL, vhost TEXT NOT NULL, exchange TEXT NOT NULL, write TEXT NOT NULL,
+        read TEXT NOT NULL, PRIMARY KEY(user, vhost, exchange)) WITHOUT ROWID;
+    CREATE TABLE access_limit(
+        of_vhost INTEGER NOT NULL, name TEXT NOT NULL, resource TEXT NOT NULL, max INTEGER NOT NULL,
+        PRIMARY KEY(of_vhost, name, resource)) WITHOUT ROWID;
+",
+    "
+    CREATE TABLE delays(
+        id INTEGER PRIMARY KEY, vhost TEXT NOT NULL, exchange TEXT NOT NULL, messages INTEGER NOT NULL,
+        body_bytes INTEGER NOT NULL, next INTEGER NOT NULL, is_deleted INTEGER NOT NULL);
+    CREATE TABLE delayed(
+        id INTEGER PRIMARY KEY, delays INTEGER NOT NULL, due INTEGER NOT NULL, is_dead_letter INTEGER NOT NULL,
+        body_bytes INTEGER NOT NULL, copies BLOB, message BLOB NOT NULL);
+    CREATE INDEX delayed_due ON delayed(delays, due);
+",
+    "
+    CREATE TABLE known_key(
+        vhost TEXT NOT NULL, is_exchange INTEGER NOT NULL, name TEXT NOT NULL, expires_at INTEGER NOT NULL,
+        key BLOB NOT NULL, PRIMARY KEY(vhost, is_exchange, name, expires_at, key)) WITHOUT ROWID;
+    CREATE TABLE history(
+        vhost TEXT NOT NULL, exchange TEXT NOT NULL, place INTEGER NOT NULL, is_dead_letter INTEGER NOT NULL,
+        message BLOB NOT NULL, PRIMARY KEY(vhost, exchange, place)) WITHOUT ROWID;
+",
+];
 
 /// Makes sure that the file is ours, without changing one that is not.
 pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
@@ -84,7 +133,8 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     })
 }
 
-fn run(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+/// Carries out the steps that the file has not had.
+pub(super) fn run(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
     let version: usize = connection.query_row("PRAGMA user_version", [], |row| {
         row.get::<_, i64>(0)
             .map(|version| usize::try_from(version).unwrap_or(0))

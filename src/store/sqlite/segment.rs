@@ -4,6 +4,7 @@
 //! look alike (same length, next position) take one entry together, so that a segment of equal messages costs a
 //! few bytes of memory however many they are.
 
+use super::varint::{put, take};
 use crate::store::{QueueId, StoreError};
 
 /// Low bits of a row id that hold the position; the queue's number stands above them.
@@ -264,27 +265,6 @@ impl Bits {
     pub(super) fn count(&self) -> u32 {
         self.0.iter().map(|byte| byte.count_ones()).sum()
     }
-}
-
-fn put(out: &mut Vec<u8>, mut value: u64) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
-        value >>= 7;
-    }
-    out.push(value.to_le_bytes()[0]);
-}
-
-fn take(column: &mut &[u8]) -> Option<u64> {
-    let mut value = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = column.split_first()?;
-        *column = rest;
-        value |= u64::from(byte & 0x7f).checked_shl(shift)?;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 #[cfg(test)]

@@ -10,10 +10,11 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::database;
 use super::draft::Draft;
+use super::extras::expires_column;
+use super::returned::{self, Returned};
 use super::segment::{Bits, POSITION_END, Records, queue_of, row_id};
 use super::shared::{self, Places};
-use crate::message::Message;
-use crate::store::{Position, QueueId, StoreError};
+use crate::store::{Position, PublishEntry, QueueId, StoreError};
 
 /// Runs in memory, at about 50 bytes each; a segment counts for [`SEGMENT_COST`] more. Tests meet the limit soon.
 const CACHE_RUNS_MAX: usize = if cfg!(test) { 60 } else { 400_000 };
@@ -76,11 +77,11 @@ impl Segments {
         &mut self,
         connection: &Connection,
         queue: QueueId,
-        messages: &[(Position, Message)],
+        messages: &[PublishEntry],
         next: u64,
         places: &Places,
     ) -> Result<(), StoreError> {
-        let late = messages.partition_point(|(position, _)| position.0 < next);
+        let late = messages.partition_point(|entry| entry.position.0 < next);
         if late > 0 {
             self.weave(connection, queue, &messages[..late], places)?;
         }
@@ -91,11 +92,11 @@ impl Segments {
         &mut self,
         connection: &Connection,
         queue: QueueId,
-        messages: &[(Position, Message)],
+        messages: &[PublishEntry],
         places: &Places,
     ) -> Result<(), StoreError> {
-        for (position, message) in messages {
-            self.draft.add(position.0, message, places);
+        for entry in messages {
+            self.draft.add(entry, places);
             if self.draft.is_full() {
                 self.store_draft(connection, queue)?;
             }
@@ -111,11 +112,18 @@ impl Segments {
         let records = mem::take(&mut self.draft.records);
         self.column.clear();
         records.encode(first, &mut self.column);
+        let split = self.column.len();
+        self.draft.extras.encode(&mut self.column);
+        let (column, extras) = self.column.split_at(split);
+        let extras = (!extras.is_empty()).then_some(extras);
+        let expires = self.draft.extras.expires().map(expires_column);
         let id = row_id(queue, first);
-        let sql = "INSERT INTO segment VALUES (?1, ?2, ?3, ?4)";
+        let sql =
+            "INSERT INTO segment(id, epoch, records, data, extras, expires) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let values = params![id, self.epoch, column, self.draft.data, extras, expires];
         connection
             .prepare_cached(sql)
-            .and_then(|mut insert| insert.execute(params![id, self.epoch, self.column, self.draft.data]))
+            .and_then(|mut insert| insert.execute(values))
             .map_err(database("write messages"))?;
         self.draft.clear();
         for row in records.shared_rows() {
@@ -179,23 +187,19 @@ impl Segments {
         &mut self,
         connection: &Connection,
         queue: QueueId,
-        position: Position,
-        count: u32,
+        returned: &Returned,
     ) -> Result<(), StoreError> {
-        let Some(id) = self.spanning(connection, queue, position.0)? else {
+        let Some(id) = self.spanning(connection, queue, returned.position.0)? else {
             return Ok(());
         };
         let segment = &self.cache[&id];
         let is_live = segment
             .records
-            .find(position.0)
+            .find(returned.position.0)
             .is_some_and(|(index, _)| !segment.settled.has(index));
         if is_live {
             self.has_returned = true;
-            connection
-                .prepare_cached("INSERT OR REPLACE INTO returned VALUES (?1, ?2)")
-                .and_then(|mut insert| insert.execute(params![row_id(queue, position.0), count]))
-                .map_err(database("note a returned message"))?;
+            returned::write(connection, queue, returned)?;
         }
         Ok(())
     }
@@ -244,10 +248,7 @@ impl Segments {
                 .map_err(&failed)?;
         }
         if self.has_returned {
-            connection
-                .prepare_cached("DELETE FROM returned WHERE id >= ?1 AND id < ?2")
-                .and_then(|mut delete| delete.execute([id, row_id(queue_of(id), records.end())]))
-                .map_err(&failed)?;
+            returned::delete(connection, id, row_id(queue_of(id), records.end()))?;
         }
         for row in records.shared_rows() {
             shared::release(connection, row)?;

@@ -41,7 +41,7 @@ impl Places {
         let messages = || {
             with_messages()
                 .flat_map(|queue| &queue.published)
-                .map(|(_, message)| message)
+                .map(|entry| &entry.message)
                 .filter(|message| message.encoded().len() >= SHARED_BYTES_MIN)
         };
         let mut uses: FxHashMap<usize, u32> = FxHashMap::default();

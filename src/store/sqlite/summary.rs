@@ -101,6 +101,18 @@ impl Summaries {
         Some(summary)
     }
 
+    /// Puts another summary in the place of a queue's.
+    pub(super) fn replace(&mut self, queue: QueueId, summary: Summary) {
+        self.of.insert(
+            queue,
+            Summary {
+                is_changed: true,
+                ..summary
+            },
+        );
+        self.changed.push(queue);
+    }
+
     /// Writes the rows that changed.
     pub(super) fn write(&mut self, connection: &Connection) -> Result<(), StoreError> {
         for queue in self.changed.drain(..) {

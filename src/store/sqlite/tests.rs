@@ -9,17 +9,25 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{
-    BindingRow, DestinationKind, ExchangeRow, Page, PageEntry, PageRequest, PageSink, Position, QueueId,
+    BindingRow, DestinationKind, ExchangeRow, Page, PageRequest, PageSink, Position, PublishEntry, QueueId,
     QueueRow,
 };
 
+mod access;
 mod crash;
 mod definitions;
+mod delayed;
+mod expiry;
 mod histories;
+mod levels;
 mod messages;
+mod migration;
+mod pair;
 mod refusals;
+mod remembered;
 mod step;
 
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -64,8 +72,18 @@ fn message(properties: &[u8], body: &[u8]) -> Message {
     Message::new(b"", b"key", properties, body)
 }
 
+/// A message that enters as its properties say.
+fn entry(position: u64, message: Message) -> PublishEntry {
+    PublishEntry {
+        position: Position(position),
+        is_persistent: message.is_persistent(),
+        expires_at: None,
+        message,
+    }
+}
+
 fn publish(queue: u32, positions: std::ops::Range<u64>) -> Operation {
-    let with_body = |at: u64| (Position(at), message(PERSISTENT, format!("body {at}").as_bytes()));
+    let with_body = |at: u64| entry(at, message(PERSISTENT, format!("body {at}").as_bytes()));
     Operation::Publish {
         queue: QueueId(queue),
         messages: positions.map(with_body).collect(),
@@ -102,17 +120,43 @@ impl std::task::Wake for Wake {
     }
 }
 
-fn load(store: &dyn Store, queue: u32, from: u64, to: u64, messages_max: usize) -> Page {
-    let (sender, page) = mpsc::channel();
-    store.append(&mut vec![Operation::Load(PageRequest {
+/// A wish to read; [`load_page`] puts in who takes the page.
+fn request(queue: u32, from: u64, to: u64, messages_max: usize) -> PageRequest {
+    PageRequest {
         queue: QueueId(queue),
         from: Position(from),
         to: Position(to),
         messages_max,
         bytes_max: usize::MAX,
-        sink: Arc::new(Sink(sender)),
-    })]);
-    page.recv_timeout(DEADLINE).expect("a page in time")
+        expired_at: None,
+        tag: queue + 1000,
+        sink: Arc::new(Sink(mpsc::channel().0)),
+    }
+}
+
+fn load_page(store: &dyn Store, mut request: PageRequest) -> Page {
+    let (sender, page) = mpsc::channel();
+    let tag = request.tag;
+    request.sink = Arc::new(Sink(sender));
+    store.append(&mut vec![Operation::Load(request)]);
+    let page = page.recv_timeout(DEADLINE).expect("a page in time");
+    assert_eq!(page.tag, tag);
+    page
+}
+
+fn load(store: &dyn Store, queue: u32, from: u64, to: u64, messages_max: usize) -> Page {
+    load_page(store, request(queue, from, to, messages_max))
+}
+
+/// Reads those that expire at `now` or before.
+fn load_expired(store: &dyn Store, queue: u32, from: u64, to: u64, now: u64) -> Page {
+    let mut request = request(queue, from, to, usize::MAX);
+    request.expired_at = Some(at(now));
+    load_page(store, request)
+}
+
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(millis)
 }
 
 fn positions(page: &Page) -> Vec<u64> {

@@ -3,11 +3,11 @@
 use rusqlite::Connection;
 
 use super::database;
+use super::extras::Extras;
 use super::segment::{POSITION_END, position_of, queue_of, row_id};
 use super::segments::Segments;
 use super::shared::{self, Places};
-use crate::message::Message;
-use crate::store::{Position, QueueId, StoreError};
+use crate::store::{PublishEntry, QueueId, StoreError};
 
 impl Segments {
     /// Puts late messages where they belong: between two segments, or into the one that spans their place.
@@ -15,13 +15,13 @@ impl Segments {
         &mut self,
         connection: &Connection,
         queue: QueueId,
-        mut late: &[(Position, Message)],
+        mut late: &[PublishEntry],
         places: &Places,
     ) -> Result<(), StoreError> {
-        while let Some((position, _)) = late.first() {
+        while let Some(PublishEntry { position, .. }) = late.first() {
             if let Some(id) = self.spanning(connection, queue, position.0)? {
                 let end = self.cache[&id].records.end();
-                let inside = late.partition_point(|(position, _)| position.0 < end);
+                let inside = late.partition_point(|entry| entry.position.0 < end);
                 self.merge(connection, id, &late[..inside], places)?;
                 late = &late[inside..];
             } else {
@@ -32,7 +32,7 @@ impl Segments {
                     .and_then(|mut select| select.query_row(bounds, |row| row.get(0)))
                     .map_err(database("look for a segment"))?;
                 let end = following.map_or(u64::MAX, position_of);
-                let before = late.partition_point(|(position, _)| position.0 < end);
+                let before = late.partition_point(|entry| entry.position.0 < end);
                 self.write(connection, queue, &late[..before], places)?;
                 late = &late[before..];
             }
@@ -46,14 +46,15 @@ impl Segments {
         &mut self,
         connection: &Connection,
         id: i64,
-        late: &[(Position, Message)],
+        late: &[PublishEntry],
         places: &Places,
     ) -> Result<(), StoreError> {
         let failed = database("weave late messages into a segment");
-        let data: Vec<u8> = connection
-            .prepare_cached("SELECT data FROM segment WHERE id = ?1")
-            .and_then(|mut select| select.query_row([id], |row| row.get(0)))
+        let (data, extras): (Vec<u8>, Option<Vec<u8>>) = connection
+            .prepare_cached("SELECT data, extras FROM segment WHERE id = ?1")
+            .and_then(|mut select| select.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))))
             .map_err(&failed)?;
+        let extras = Extras::decode(id, &extras.unwrap_or_default())?;
         let old = self.forget(id).expect("the caller found it in the cache");
         for sql in [
             "DELETE FROM segment WHERE id = ?1",
@@ -66,13 +67,13 @@ impl Segments {
         }
         let queue = queue_of(id);
         let mut late = late.iter().peekable();
-        for (index, record) in old.records.iter() {
-            while let Some((position, message)) = late.next_if(|(position, _)| position.0 < record.position) {
-                self.draft.add(position.0, message, places);
+        for ((index, record), extra) in old.records.iter().zip(extras.iter()) {
+            while let Some(entry) = late.next_if(|entry| entry.position.0 < record.position) {
+                self.draft.add(entry, places);
             }
-            late.next_if(|(position, _)| position.0 == record.position);
+            late.next_if(|entry| entry.position.0 == record.position);
             if !old.settled.has(index) {
-                self.draft.copy(&record, &data)?;
+                self.draft.copy(&record, extra, &data)?;
             }
             if self.draft.is_full() {
                 self.store_draft(connection, queue)?;

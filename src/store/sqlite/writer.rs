@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::checkpoint::Checkpointer;
+use super::delayed::AllDelays;
 use super::garbage::Garbage;
 use super::group::{Group, QueueGroup};
 use super::pending::Work;
@@ -16,8 +17,9 @@ use super::segment::{POSITION_END, row_id};
 use super::segments::Segments;
 use super::shared::Places;
 use super::summary::Summaries;
-use super::{Core, database, definitions, spawn};
-use crate::store::{Operation, PageRequest, Position, QueueId, StoreError};
+use super::{Core, database, definitions, remembered, spawn};
+use crate::store::operation::Request;
+use crate::store::{Operation, Position, QueueId, StoreError};
 
 /// Everything the writer works with; nobody else touches it.
 #[derive(Debug)]
@@ -34,6 +36,7 @@ pub(super) struct State {
     pub summaries: Summaries,
     pub segments: Segments,
     pub garbage: Garbage,
+    pub delays: AllDelays,
     /// First free row of `shared`.
     pub next_shared: i64,
 }
@@ -48,10 +51,11 @@ impl Writer {
         self.close(answering, worked)
     }
 
-    fn work(&mut self, core: &Core, requests: &Sender<PageRequest>) -> Result<(), StoreError> {
+    fn work(&mut self, core: &Core, requests: &Sender<Request>) -> Result<(), StoreError> {
         let mut last = None;
         loop {
-            let batch = match core.pending.take(self.state.garbage.is_empty()) {
+            let is_clean = self.state.garbage.is_empty() && self.state.delays.is_clean();
+            let batch = match core.pending.take(is_clean) {
                 Work::Batch(batch) => Some(batch),
                 Work::Nothing => None,
                 Work::Close => return Ok(()),
@@ -107,7 +111,9 @@ impl State {
         for operation in &group.definitions {
             definitions::apply(connection, operation)?;
             match operation {
+                Operation::Remember(change) => remembered::apply(connection, change)?,
                 Operation::DeclareQueue(row) => self.summaries.declare(row.id),
+                Operation::DeclareLevel(row) => self.summaries.declare(row.id),
                 Operation::DeleteQueue(queue) => self.delete_queue(connection, *queue)?,
                 _ => {}
             }
@@ -116,6 +122,8 @@ impl State {
         for (queue, changes) in &group.queues {
             self.apply_to_queue(connection, *queue, changes, &places)?;
         }
+        self.delays.apply(connection, &group.delayed)?;
+        self.delays.step(connection)?;
         self.garbage.step(connection, &mut self.segments)?;
         self.segments.flush(connection)?;
         self.summaries.write(connection)
@@ -141,11 +149,11 @@ impl State {
         let Some(summary) = self.summaries.get_mut(queue) else {
             return Ok(());
         };
-        if let Some((last, _)) = changes.published.last() {
+        if let Some(last) = changes.published.last() {
             let messages = &changes.published;
             self.segments
                 .publish(connection, queue, messages, summary.next, places)?;
-            summary.next = summary.next.max(last.0 + 1);
+            summary.next = summary.next.max(last.position.0 + 1);
             summary.is_changed = true;
         }
         let is_there = |position: &Position| self.garbage.end_of(row_id(queue, position.0)).is_none();
@@ -159,8 +167,12 @@ impl State {
             changes.messages - settled.messages,
             changes.body_bytes - settled.body_bytes,
         );
-        for (position, count) in changes.returned.iter().filter(|(position, _)| is_there(position)) {
-            self.segments.put_returned(connection, queue, *position, *count)?;
+        for returned in changes
+            .returned
+            .iter()
+            .filter(|returned| is_there(&returned.position))
+        {
+            self.segments.put_returned(connection, queue, returned)?;
         }
         for (from, to) in &changes.purged {
             let range = (from.0, to.0.min(summary.next));

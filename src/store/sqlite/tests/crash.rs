@@ -40,7 +40,7 @@ fn a_crash_leaves_whole_groups_and_everything_that_was_committed() {
         });
         assert_eq!(first, expected);
         assert!(last >= sure, "{last:?} was recovered of {sure:?}");
-        assert_eq!(recovered.queues[0].messages, first.len() as u64);
+        assert_eq!(recovered.queues[0].levels[0].messages, first.len() as u64);
         commit(&store, []);
     }
 }

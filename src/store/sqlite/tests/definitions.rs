@@ -3,6 +3,8 @@
 use amq_protocol::types::{AMQPValue, ShortString};
 
 use super::*;
+use crate::store::memory::MemoryStore;
+use crate::store::{PolicyKind, PolicyRow};
 
 fn arguments(value: i32) -> FieldTable {
     let mut table = FieldTable::default();
@@ -77,6 +79,55 @@ fn definitions_come_back_as_they_were_declared() {
     assert_eq!(recovered.queues.len(), 1);
     assert_eq!(recovered.queues[0].row, queue);
     assert_eq!(recovered.next_queue, 9);
+}
+
+fn policy(kind: PolicyKind, name: &str, priority: i64) -> PolicyRow {
+    PolicyRow {
+        vhost: "/".into(),
+        kind,
+        name: name.into(),
+        pattern: "^orders".into(),
+        apply_to: "queues".into(),
+        priority,
+        definition: arguments(9),
+    }
+}
+
+#[test]
+fn policies_of_both_kinds_come_back_as_they_were_last_set() {
+    let (user, operator) = (PolicyKind::User, PolicyKind::Operator);
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    let memory = MemoryStore::default();
+    let operations = || {
+        [
+            Operation::SetPolicy(policy(user, "a", 1)),
+            Operation::SetPolicy(policy(operator, "a", -2)),
+            Operation::SetPolicy(policy(user, "a", i64::MAX)),
+            Operation::SetPolicy(policy(user, "gone", 4)),
+            Operation::SetPolicy(policy(operator, "gone", 5)),
+            Operation::ClearPolicy {
+                vhost: "/".into(),
+                kind: user,
+                name: "gone".into(),
+            },
+        ]
+    };
+    commit(&store, operations());
+    memory.append(&mut operations().into());
+    memory.commit_all();
+    drop(store);
+    let expected = [
+        policy(user, "a", i64::MAX),
+        policy(operator, "a", -2),
+        policy(operator, "gone", 5),
+    ];
+    assert_eq!(open(directory.path()).1.policies, expected);
+    let by_kind = |mut rows: Vec<PolicyRow>| {
+        rows.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
+        rows
+    };
+    assert_eq!(by_kind(memory.crash().1.policies), expected);
 }
 
 #[test]

@@ -5,83 +5,87 @@ use std::ops::Bound;
 
 use proptest::prelude::*;
 
-use super::step::{Step, step};
+use super::pair::Pair;
+use super::step::{NUMBERS, QUEUES, Step, step};
 use super::*;
-use crate::store::memory::MemoryStore;
+use crate::store::LevelRow;
 
-/// What the broker would know of a queue.
+/// What the broker would know of what is kept under one number.
 #[derive(Default)]
 struct Known {
     id: u32,
     next: u64,
-    /// Stored and not settled: persistent or not, body bytes.
-    live: BTreeMap<u64, (bool, u64)>,
+    /// Stored and not settled.
+    live: BTreeMap<u64, Live>,
     /// Places of transient messages in memory.
     kept: Vec<u64>,
 }
 
-/// Both stores, driven with the same operations.
-struct Pair {
-    directory: TempDir,
-    sqlite: Option<SqliteStore>,
-    memory: MemoryStore,
-    queues: Vec<Known>,
-    next_id: u32,
-    is_held: bool,
+#[derive(Clone, Copy)]
+struct Live {
+    is_persistent: bool,
+    body_bytes: u64,
+    expires_at: Option<Timestamp>,
 }
 
-impl Pair {
+/// Both stores, and what the broker would know of them.
+struct History {
+    pair: Pair,
+    /// Those of the queues, then those of the levels: the first level is part of the first queue, and so on.
+    numbers: Vec<Known>,
+    next_id: u32,
+}
+
+/// An entry as a history has it: bit 0 lets it expire, 1 makes it a dead letter, 2 makes the queue persist what is
+/// transient, 3 lets it expire together with the others.
+fn special(mut entry: PublishEntry, special: u8, nth: u8) -> PublishEntry {
+    if special & 1 != 0 && (special & 8 != 0 || !nth.is_multiple_of(3)) {
+        let jitter = if special & 8 != 0 { 0 } else { nth };
+        entry.expires_at = Some(at(u64::from((special >> 4) + jitter % 8)));
+    }
+    if special & 2 != 0 && !nth.is_multiple_of(5) {
+        let message = &entry.message;
+        entry.message = Message::dead_letter(b"dlx", b"key", message.properties(), message.body());
+    }
+    entry.is_persistent |= special & 4 != 0;
+    entry
+}
+
+impl History {
     fn new() -> Self {
-        let directory = directory();
-        let (sqlite, _) = open(directory.path());
-        let mut pair = Self {
-            directory,
-            sqlite: Some(sqlite),
-            memory: MemoryStore::default(),
-            queues: Vec::new(),
+        let mut history = Self {
+            pair: Pair::new(),
+            numbers: Vec::new(),
             next_id: 1,
-            is_held: false,
         };
-        for _ in 0..3 {
-            let queue = pair.declare();
-            pair.queues.push(queue);
+        for number in 0..NUMBERS {
+            let known = history.declare(number);
+            history.numbers.push(known);
         }
-        pair
+        history
     }
 
-    fn sqlite(&self) -> &SqliteStore {
-        self.sqlite
-            .as_ref()
-            .expect("it is only away while it is opened again")
-    }
-
-    fn append(&self, make: impl Fn() -> Vec<Operation>) {
-        self.sqlite().append(&mut make());
-        self.memory.append(&mut make());
-    }
-
-    fn declare(&mut self) -> Known {
+    fn declare(&mut self, number: u8) -> Known {
         let id = self.next_id;
         self.next_id += 1;
-        self.append(|| vec![Operation::DeclareQueue(queue_row(id))]);
+        let queue = number
+            .checked_sub(QUEUES)
+            .map(|queue| QueueId(self.numbers[usize::from(queue)].id));
+        self.pair.append(|| {
+            let declaration = match queue {
+                None => Operation::DeclareQueue(queue_row(id)),
+                Some(queue) => Operation::DeclareLevel(LevelRow {
+                    id: QueueId(id),
+                    queue,
+                    priority: number,
+                }),
+            };
+            vec![declaration]
+        });
         Known {
             id,
             ..Known::default()
         }
-    }
-
-    fn release(&mut self) {
-        if self.is_held {
-            self.sqlite().release();
-            self.memory.release();
-            self.is_held = false;
-        }
-    }
-
-    fn commit(&mut self) {
-        self.release();
-        commit(self.sqlite(), []);
-        self.memory.commit_all();
     }
 
     fn take(&mut self, step: &Step) {
@@ -90,10 +94,11 @@ impl Pair {
                 queue,
                 count,
                 transient,
+                special,
                 body,
-            } => self.publish(queue, count, transient, body),
+            } => self.publish(queue, count, (transient, special), body),
             Step::Fanout { body } => self.fanout(body),
-            Step::Spill { queue } => self.spill(queue),
+            Step::Spill { queue, special } => self.spill(queue, special),
             Step::Settle {
                 queue,
                 from,
@@ -103,40 +108,39 @@ impl Pair {
             Step::Purge { queue, from } => self.purge(queue, from),
             Step::Return { queue, at, count } => self.put_back(queue, at, count),
             Step::Mark { queue, before } => {
-                let known = &self.queues[usize::from(queue)];
+                let known = &self.numbers[usize::from(queue)];
                 let before = Position(if before > 200 { u64::MAX } else { u64::from(before) });
                 let queue = QueueId(known.id);
-                self.append(|| vec![Operation::MarkDelivered { queue, before }]);
+                self.pair
+                    .append(|| vec![Operation::MarkDelivered { queue, before }]);
             }
-            Step::Delete { queue } => {
-                let old = self.queues[usize::from(queue)].id;
-                self.append(|| vec![Operation::DeleteQueue(QueueId(old))]);
-                self.queues[usize::from(queue)] = self.declare();
-            }
-            Step::Hold if !self.is_held => {
-                self.sqlite().hold();
-                self.memory.hold();
-                self.is_held = true;
-            }
-            Step::Hold => {}
-            Step::Release => self.release(),
-            Step::Commit => self.commit(),
+            Step::Delete { queue } => self.delete(queue),
+            Step::Hold => self.pair.hold(),
+            Step::Release => self.pair.release(),
+            Step::Commit => self.pair.commit(),
             Step::Load {
                 queue,
                 from,
                 messages_max,
+                expired_at,
             } => {
-                self.commit();
-                let known = &self.queues[usize::from(queue)];
-                let from = u64::from(from) % (known.next + 1);
-                self.compare(known.id, from, known.next, usize::from(messages_max));
+                self.pair.commit();
+                let known = &self.numbers[usize::from(queue)];
+                let (id, from, to) = (known.id, u64::from(from) % (known.next + 1), known.next);
+                let messages_max = usize::from(messages_max);
+                match expired_at {
+                    None => self.pair.compare(id, from, to, messages_max),
+                    Some(now) => self
+                        .pair
+                        .compare_expired(id, (from, to), messages_max, at(u64::from(now))),
+                }
             }
             Step::Reopen | Step::Crash => self.reopen(matches!(step, Step::Crash)),
         }
     }
 
-    fn publish(&mut self, queue: u8, count: u8, transient: u8, body: u16) {
-        let known = &mut self.queues[usize::from(queue)];
+    fn publish(&mut self, queue: u8, count: u8, (transient, extra): (u8, u8), body: u16) {
+        let known = &mut self.numbers[usize::from(queue)];
         let mut messages = Vec::new();
         for nth in 0..count {
             let position = known.next;
@@ -148,11 +152,12 @@ impl Pair {
             }
             let properties = if is_transient { TRANSIENT } else { PERSISTENT };
             let body = vec![nth; usize::from(body) / usize::from(1 + nth % 2)];
-            known.live.insert(position, (!is_transient, body.len() as u64));
-            messages.push((Position(position), message(properties, &body)));
+            let entry = special(entry(position, message(properties, &body)), extra, nth);
+            known.add(&entry);
+            messages.push(entry);
         }
         let queue = QueueId(known.id);
-        self.append(|| {
+        self.pair.append(|| {
             let messages = messages.clone();
             vec![Operation::Publish { queue, messages }]
         });
@@ -161,36 +166,39 @@ impl Pair {
     fn fanout(&mut self, body: u16) {
         let shared = message(PERSISTENT, &vec![1; usize::from(body)]);
         let mut entries = Vec::new();
-        for known in &mut self.queues {
-            known.live.insert(known.next, (true, u64::from(body)));
-            entries.push((QueueId(known.id), Position(known.next)));
+        for (nth, known) in self.numbers.iter_mut().enumerate() {
+            let mut entry = entry(known.next, shared.clone());
+            entry.expires_at = nth.is_multiple_of(2).then(|| at(nth as u64 + 10));
+            known.add(&entry);
+            entries.push((QueueId(known.id), entry));
             known.next += 1;
         }
-        self.append(|| {
-            let publish = |(queue, position): &(QueueId, Position)| Operation::Publish {
+        self.pair.append(|| {
+            let publish = |(queue, entry): &(QueueId, PublishEntry)| Operation::Publish {
                 queue: *queue,
-                messages: vec![(*position, shared.clone())],
+                messages: vec![entry.clone()],
             };
             entries.iter().map(publish).collect()
         });
     }
 
-    fn spill(&mut self, queue: u8) {
-        let known = &mut self.queues[usize::from(queue)];
-        let kept = std::mem::take(&mut known.kept);
-        for position in &kept {
-            known.live.insert(*position, (false, 4));
+    fn spill(&mut self, queue: u8, extra: u8) {
+        let known = &mut self.numbers[usize::from(queue)];
+        let late = std::mem::take(&mut known.kept).into_iter().zip(0..);
+        let late = late.map(|(at, nth)| special(entry(at, message(TRANSIENT, b"late")), extra & !4, nth));
+        let messages: Vec<PublishEntry> = late.collect();
+        for entry in &messages {
+            known.add(entry);
         }
         let queue = QueueId(known.id);
-        self.append(|| {
-            let late = |position: &u64| (Position(*position), message(TRANSIENT, b"late"));
-            let messages = kept.iter().map(late).collect();
+        self.pair.append(|| {
+            let messages = messages.clone();
             vec![Operation::Publish { queue, messages }]
         });
     }
 
     fn settle(&mut self, queue: u8, from: u8, count: u8, step: u8) {
-        let known = &mut self.queues[usize::from(queue)];
+        let known = &mut self.numbers[usize::from(queue)];
         let start = usize::from(from) * known.live.len() / 256;
         let positions: Vec<u64> = known
             .live
@@ -207,21 +215,21 @@ impl Pair {
             positions.reverse();
         }
         let queue = known.id;
-        self.append(|| vec![settle(queue, positions.clone())]);
+        self.pair.append(|| vec![settle(queue, positions.clone())]);
     }
 
     fn purge(&mut self, queue: u8, from: u8) {
-        let known = &mut self.queues[usize::from(queue)];
+        let known = &mut self.numbers[usize::from(queue)];
         let from = u64::from(from) * known.next / 256;
         let gone = known.live.split_off(&from);
         known.kept.retain(|position| *position < from);
-        let persistent = || gone.values().filter(|(is_persistent, _)| *is_persistent);
+        let persistent = || gone.values().filter(|live| live.is_persistent);
         let (messages, body_bytes) = (
             persistent().count() as u64,
-            persistent().map(|(_, bytes)| bytes).sum(),
+            persistent().map(|live| live.body_bytes).sum(),
         );
         let (queue, to) = (QueueId(known.id), Position(known.next));
-        self.append(|| {
+        self.pair.append(|| {
             vec![Operation::SettleRange {
                 queue,
                 from: Position(from),
@@ -232,100 +240,90 @@ impl Pair {
         });
     }
 
-    fn put_back(&mut self, queue: u8, at: u8, count: u8) {
-        let known = &self.queues[usize::from(queue)];
-        let bounds = (Bound::Included(u64::from(at)), Bound::Unbounded);
+    fn put_back(&mut self, queue: u8, from: u8, count: u8) {
+        let known = &self.numbers[usize::from(queue)];
+        let bounds = (Bound::Included(u64::from(from)), Bound::Unbounded);
         if let Some((position, _)) = known.live.range(bounds).next() {
             let (queue, position) = (QueueId(known.id), Position(*position));
-            self.append(|| {
+            self.pair.append(|| {
                 vec![Operation::Return {
                     queue,
                     position,
                     delivery_count: u32::from(count),
+                    rests_until: count.is_multiple_of(2).then(|| at(u64::from(from))),
                 }]
             });
         }
     }
 
-    fn compare(&self, queue: u32, from: u64, to: u64, messages_max: usize) {
-        let ours = load(self.sqlite(), queue, from, to, messages_max);
-        let (sender, page) = mpsc::channel();
-        self.memory.append(&mut vec![Operation::Load(PageRequest {
-            queue: QueueId(queue),
-            from: Position(from),
-            to: Position(to),
-            messages_max,
-            bytes_max: usize::MAX,
-            sink: Arc::new(Sink(sender)),
-        })]);
-        self.memory.commit_all();
-        assert!(self.memory.answer_load());
-        let model = page.recv().expect("it was just answered");
-        let entry = |entry: &PageEntry| {
-            let body = entry.message.body().to_vec();
-            (entry.position, body, entry.delivery_count, entry.redelivered)
-        };
-        let entries = |page: &Page| page.entries.iter().map(entry).collect::<Vec<_>>();
-        assert_eq!(
-            entries(&ours),
-            entries(&model),
-            "queue {queue} from {from} to {to}"
-        );
-        assert_eq!(ours.next, model.next);
+    /// With its level, if it has one.
+    fn delete(&mut self, number: u8) {
+        let level = (number + QUEUES < NUMBERS).then_some(number + QUEUES);
+        let gone: Vec<u8> = level.into_iter().chain([number]).collect();
+        let ids: Vec<u32> = gone
+            .iter()
+            .map(|number| self.numbers[usize::from(*number)].id)
+            .collect();
+        self.pair.append(|| {
+            ids.iter()
+                .map(|id| Operation::DeleteQueue(QueueId(*id)))
+                .collect()
+        });
+        for number in gone.into_iter().rev() {
+            self.numbers[usize::from(number)] = self.declare(number);
+        }
     }
 
     fn reopen(&mut self, crashes: bool) {
-        self.commit();
-        let old = self.sqlite.take().expect("it is there");
-        if crashes {
-            let copy = crashed_copy(self.directory.path());
-            drop(old);
-            self.directory = copy;
-        } else {
-            old.close().expect("a clean end");
-            drop(old);
-        }
-        let (sqlite, ours) = open(self.directory.path());
-        let (memory, model) = self.memory.crash();
-        self.sqlite = Some(sqlite);
-        self.memory = memory;
-        assert_eq!(ours.next_queue, model.next_queue);
-        assert_eq!(ours.queues.len(), model.queues.len());
-        for (ours, model) in ours.queues.iter().zip(&model.queues) {
-            assert_eq!(ours.row, model.row);
-            assert_eq!(
-                (ours.messages, ours.body_bytes),
-                (model.messages, model.body_bytes),
-                "{:?}",
-                ours.row.id
-            );
-            assert!(ours.first <= model.first || ours.messages == 0);
-            assert!(ours.next <= model.next);
-        }
-        for known in &mut self.queues {
+        let expiring = self.pair.reopen(crashes);
+        for known in &mut self.numbers {
             known.kept.clear();
-            known.live.retain(|_, (is_persistent, _)| *is_persistent);
+            known.live.retain(|_, live| live.is_persistent);
+            let (_, stretches) = expiring
+                .iter()
+                .find(|(id, _)| *id == known.id)
+                .expect("it was found");
+            for (position, live) in &known.live {
+                let in_time = |expires_at| {
+                    stretches.iter().any(|stretch| {
+                        (stretch.from..stretch.to).contains(&Position(*position))
+                            && stretch.expires_next <= expires_at
+                    })
+                };
+                assert!(live.expires_at.is_none_or(in_time), "{position} in {stretches:?}");
+            }
         }
-        for known in &self.queues {
-            self.compare(known.id, 0, known.next, usize::MAX);
+        for known in &self.numbers {
+            self.pair.compare(known.id, 0, known.next, usize::MAX);
+            self.pair.compare_expired(known.id, (0, known.next), 7, at(12));
         }
     }
 
     /// At the end nothing may be left over.
     fn drain(&mut self) {
-        for queue in 0..3 {
+        for queue in 0..NUMBERS {
             self.settle(queue, 0, u8::MAX, 1);
-            while !self.queues[usize::from(queue)].live.is_empty() {
+            while !self.numbers[usize::from(queue)].live.is_empty() {
                 self.settle(queue, 0, u8::MAX, 1);
             }
         }
         self.reopen(false);
         let tables = ["segment", "settled", "returned", "shared", "sharer", "garbage"];
-        eventually(|| {
-            tables
-                .iter()
-                .all(|table| count(self.directory.path(), table) == 0)
-        });
+        let directory = self.pair.directory();
+        eventually(|| tables.iter().all(|table| count(directory, table) == 0));
+        assert_eq!(count(directory, "level"), i64::from(NUMBERS - QUEUES));
+        assert_eq!(count(directory, "summary"), i64::from(NUMBERS));
+    }
+}
+
+impl Known {
+    fn add(&mut self, entry: &PublishEntry) {
+        let live = Live {
+            is_persistent: entry.is_persistent,
+            body_bytes: entry.message.body().len() as u64,
+            expires_at: entry.expires_at,
+        };
+        self.live.insert(entry.position.0, live);
     }
 }
 
@@ -333,10 +331,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 400, ..ProptestConfig::default() })]
     #[test]
     fn every_history_reads_as_the_model_has_it(steps in prop::collection::vec(step(), 1..60)) {
-        let mut pair = Pair::new();
+        let mut history = History::new();
         for step in &steps {
-            pair.take(step);
+            history.take(step);
         }
-        pair.drain();
+        history.drain();
     }
 }

@@ -11,8 +11,8 @@ fn messages_come_back_in_order_after_a_restart() {
     commit(&store, [publish(1, 10..20), settle(1, [0, 1, 2, 15])]);
     store.close().expect("a clean end");
     let (store, recovered) = open(directory.path());
-    let queue = &recovered.queues[0];
-    assert_eq!(queue.row, queue_row(1));
+    assert_eq!(recovered.queues[0].row, queue_row(1));
+    let queue = &recovered.queues[0].levels[0];
     assert_eq!((queue.messages, queue.next), (16, Position(20)));
     assert_eq!(queue.body_bytes, 7 * 6 + 9 * 7);
     let page = load(&store, 1, queue.first.0, 20, 100);
@@ -61,6 +61,7 @@ fn a_settled_segment_leaves_no_row() {
         queue: QueueId(1),
         position: Position(5),
         delivery_count: 3,
+        rests_until: None,
     };
     commit(&store, [back, settle(1, 10..100)]);
     assert_eq!(count(directory.path(), "segment"), 1);
@@ -82,10 +83,7 @@ fn a_message_in_many_queues_is_stored_once_until_the_last_lets_go() {
         operations.push(Operation::DeclareQueue(queue_row(queue)));
         operations.push(Operation::Publish {
             queue: QueueId(queue),
-            messages: vec![
-                (Position(0), message(PERSISTENT, b"own")),
-                (Position(1), shared.clone()),
-            ],
+            messages: vec![entry(0, message(PERSISTENT, b"own")), entry(1, shared.clone())],
         });
     }
     commit(&store, operations);
@@ -110,8 +108,8 @@ fn transient_messages_are_read_back_but_do_not_outlive_the_run() {
         queue: QueueId(1),
         messages: (0..6)
             .map(|at| {
-                (
-                    Position(at),
+                entry(
+                    at,
                     message(if at % 2 == 0 { PERSISTENT } else { TRANSIENT }, b"x"),
                 )
             })
@@ -119,7 +117,7 @@ fn transient_messages_are_read_back_but_do_not_outlive_the_run() {
     };
     let only = Operation::Publish {
         queue: QueueId(2),
-        messages: vec![(Position(0), message(TRANSIENT, b"x"))],
+        messages: vec![entry(0, message(TRANSIENT, b"x"))],
     };
     let declare = [1, 2].map(|id| Operation::DeclareQueue(queue_row(id)));
     commit(&store, declare.into_iter().chain([mixed, only]));
@@ -127,11 +125,17 @@ fn transient_messages_are_read_back_but_do_not_outlive_the_run() {
     store.close().expect("a clean end");
     let (store, recovered) = open(directory.path());
     assert_eq!(
-        (recovered.queues[0].messages, recovered.queues[0].body_bytes),
+        (
+            recovered.queues[0].levels[0].messages,
+            recovered.queues[0].levels[0].body_bytes
+        ),
         (3, 3)
     );
     assert_eq!(
-        (recovered.queues[1].messages, recovered.queues[1].first),
+        (
+            recovered.queues[1].levels[0].messages,
+            recovered.queues[1].levels[0].first
+        ),
         (0, Position(1))
     );
     assert_eq!(positions(&load(&store, 1, 0, 6, 10)), [0, 2, 4]);
@@ -147,7 +151,7 @@ fn messages_that_come_late_stand_in_their_place() {
     let odd = |range: std::ops::Range<u64>| {
         let messages = range
             .filter(|at| at % 2 == 1)
-            .map(|at| (Position(at), message(PERSISTENT, b"odd")));
+            .map(|at| entry(at, message(PERSISTENT, b"odd")));
         Operation::Publish {
             queue: QueueId(1),
             messages: messages.collect(),
@@ -157,7 +161,7 @@ fn messages_that_come_late_stand_in_their_place() {
     commit(&store, [odd(20..30), settle(1, [3])]);
     let even = (0..30)
         .filter(|at| at % 2 == 0)
-        .map(|at| (Position(at), message(TRANSIENT, b"even")));
+        .map(|at| entry(at, message(TRANSIENT, b"even")));
     commit(
         &store,
         [Operation::Publish {
@@ -208,7 +212,7 @@ fn what_was_handed_out_before_a_restart_is_redelivered_after_it() {
     assert_eq!(flags(&store), [false; 4], "in this run the broker knows better");
     drop(store);
     let (store, recovered) = open(directory.path());
-    assert_eq!(recovered.queues[0].delivered_before, Position(4));
+    assert_eq!(recovered.queues[0].levels[0].delivered_before, Position(4));
     commit(&store, [publish(1, 4..6)]);
     assert_eq!(flags(&store), [true, true, true, true, false, false]);
     commit(&store, [mark(5)]);
@@ -254,7 +258,7 @@ fn a_purge_of_many_messages_is_at_once_and_its_rows_go_bit_by_bit() {
     assert_eq!(positions(&left), expected);
     let copy = crashed_copy(directory.path());
     let (again, recovered) = open(copy.path());
-    assert_eq!(recovered.queues[0].messages, 1011);
+    assert_eq!(recovered.queues[0].levels[0].messages, 1011);
     assert_eq!(positions(&load(&again, 1, 900, 200_000, 1000)), expected);
     for (store, path) in [(&store, directory.path()), (&again, copy.path())] {
         eventually(|| count(path, "garbage") == 0);
@@ -285,7 +289,10 @@ fn what_was_purged_is_not_counted_again_when_it_is_settled() {
     drop(store);
     let (_store, recovered) = open(directory.path());
     assert_eq!(
-        (recovered.queues[0].messages, recovered.queues[0].body_bytes),
+        (
+            recovered.queues[0].levels[0].messages,
+            recovered.queues[0].levels[0].body_bytes
+        ),
         (4, 24)
     );
 }

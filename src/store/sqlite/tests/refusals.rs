@@ -127,7 +127,7 @@ fn a_full_disk_loses_nothing_that_was_committed() {
         assert!(committed > 0);
         drop(store);
         let (store, recovered) = open(directory.path());
-        assert_eq!(recovered.queues[0].messages, committed);
+        assert_eq!(recovered.queues[0].levels[0].messages, committed);
         assert_eq!(
             load(&store, 1, 0, next, usize::MAX).entries.len() as u64,
             committed

@@ -2,6 +2,12 @@
 
 use proptest::prelude::*;
 
+/// How many queues there are.
+pub const QUEUES: u8 = 3;
+
+/// How many numbers messages are kept under: those of the queues, and of one level of each but the last.
+pub const NUMBERS: u8 = QUEUES + 2;
+
 /// One step of a history; numbers choose among what is there at that moment.
 #[derive(Clone, Debug)]
 pub enum Step {
@@ -9,6 +15,8 @@ pub enum Step {
         queue: u8,
         count: u8,
         transient: u8,
+        /// What is special about them; see [`Special`].
+        special: u8,
         body: u16,
     },
     /// One message to all queues.
@@ -18,6 +26,7 @@ pub enum Step {
     /// Transient messages that had kept a place in memory.
     Spill {
         queue: u8,
+        special: u8,
     },
     Settle {
         queue: u8,
@@ -48,19 +57,22 @@ pub enum Step {
         queue: u8,
         from: u8,
         messages_max: u8,
+        expired_at: Option<u8>,
     },
     Reopen,
     Crash,
 }
 
 pub fn step() -> impl Strategy<Value = Step> {
-    let queue = 0_u8..3;
+    let queue = 0..NUMBERS;
     let n = any::<u8>;
     prop_oneof![
-        6 => (queue.clone(), 1_u8..40, n(), 0_u16..400)
-            .prop_map(|(queue, count, transient, body)| Step::Publish { queue, count, transient, body }),
+        6 => (queue.clone(), 1_u8..40, n(), n(), 0_u16..400)
+            .prop_map(|(queue, count, transient, special, body)| {
+                Step::Publish { queue, count, transient, special, body }
+            }),
         2 => (0_u16..400).prop_map(|body| Step::Fanout { body }),
-        2 => queue.clone().prop_map(|queue| Step::Spill { queue }),
+        2 => (queue.clone(), n()).prop_map(|(queue, special)| Step::Spill { queue, special }),
         6 => (queue.clone(), n(), 1_u8..60, 1_u8..3)
             .prop_map(|(queue, from, count, step)| Step::Settle { queue, from, count, step }),
         1 => (queue.clone(), n()).prop_map(|(queue, from)| Step::Purge { queue, from }),
@@ -70,7 +82,10 @@ pub fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Hold),
         1 => Just(Step::Release),
         4 => Just(Step::Commit),
-        3 => (queue, n(), 1_u8..50).prop_map(|(queue, from, messages_max)| Step::Load { queue, from, messages_max }),
+        6 => (queue, n(), 1_u8..50, prop::option::of(0_u8..24))
+            .prop_map(|(queue, from, messages_max, expired_at)| {
+                Step::Load { queue, from, messages_max, expired_at }
+            }),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ]

@@ -1,0 +1,41 @@
+//! What a live queue needs of the broker around it.
+
+use std::fmt::Debug;
+use std::sync::{Arc, Weak};
+
+use crate::broker::delayed::DelayedMessages;
+use crate::broker::queue::level::Window;
+use crate::broker::queue_ids::QueueIds;
+use crate::broker::timers::Timers;
+use crate::clock::Clock;
+use crate::store::Sequence;
+
+use super::{DeadLetters, LiveQueue};
+
+/// The vhost, as its queues and delayed messages see it. Called when no lock of theirs is held.
+pub trait QueueOwner: Send + Sync + Debug {
+    /// Publishes a queue's dead letters where its settings say. Returns the last store sequence of a durable queue
+    /// that took one.
+    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters) -> Option<Sequence>;
+
+    /// Nobody has used the queue for too long: deletes it, unless somebody has come meanwhile.
+    fn expire(&self, queue: &Arc<LiveQueue>);
+
+    /// Routes the messages of an exchange that are due.
+    fn release(&self, delayed: &Arc<DelayedMessages>);
+}
+
+/// Shared by all queues of a vhost.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// What time it is.
+    pub clock: Arc<Clock>,
+    /// Who calls when it is time.
+    pub timers: Arc<Timers>,
+    /// Where numbers for queues come from.
+    pub ids: Arc<QueueIds>,
+    /// What each queue may keep in memory.
+    pub window: Window,
+    /// The vhost.
+    pub owner: Weak<dyn QueueOwner>,
+}

@@ -1,0 +1,61 @@
+//! `basic.get`: one message for who asks, whether or not anybody consumes.
+
+use crate::clock::Timestamp;
+use crate::message::Message;
+
+use super::Queue;
+use super::effects::{DeliveryHandle, Effects};
+
+/// What `basic.get` finds.
+#[derive(Debug)]
+pub enum Got {
+    /// No ready message.
+    Empty,
+    /// There is one, but it is not in memory yet: try again when [`Effects::get_again`] says so.
+    Later,
+    /// A message.
+    Message {
+        /// Which delivery it is, to settle it with.
+        handle: DeliveryHandle,
+        /// The message.
+        message: Message,
+        /// It was handed out before.
+        redelivered: bool,
+        /// Ready messages left.
+        remaining: u64,
+    },
+}
+
+impl Queue {
+    /// Takes the first ready message for `basic.get`.
+    pub fn get(&mut self, no_ack: bool, now: Timestamp, effects: &mut Effects) -> Got {
+        self.touch(now);
+        let end = self.opening_since().unwrap_or(now.plus(1));
+        while let Some((level, position, waiting)) = self.ready.pop_expired_before(end) {
+            self.expire(level, position, waiting, effects);
+        }
+        if self.ready.count() == 0 {
+            return Got::Empty;
+        }
+        let is_open = self.open(now, effects);
+        if is_open && !self.ready.is_next_in_memory() {
+            self.ready.load(&mut effects.loads);
+        }
+        if !is_open || !self.ready.is_next_in_memory() {
+            self.get_waits = true;
+            return Got::Later;
+        }
+        let entry = self.ready.pop().expect("the next message is in memory");
+        let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
+        let counted = self.with_delivery_count(&entry.2);
+        let kept = self.hand_out(entry, (None, !no_ack), now, effects);
+        let message = counted.unwrap_or(kept);
+        self.ready.load(&mut effects.loads);
+        Got::Message {
+            handle,
+            message,
+            redelivered,
+            remaining: self.ready.count(),
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The ready messages of one priority: a window in memory, and behind it a stretch that only the store holds.
+//!
+//! All of the window comes before all of the unread stretch. Once there is an unread stretch, every new message
+//! joins it, so that memory is bounded by configuration and not by the backlog.
+
+use crate::broker::sparse_deque::SparseDeque;
+use crate::clock::Timestamp;
+use crate::message::Message;
+use crate::store::{PageEntry, Position, PublishEntry};
+
+use super::effects::{Load, Unread};
+use super::stretches::Stretches;
+
+/// How much of a queue's ready messages may stay in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Window {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes of names, headers and bodies.
+    pub bytes: usize,
+}
+
+/// Which of a queue's levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LevelId {
+    /// In the order in which they came into being; the level of priority 0 is the first.
+    pub index: u8,
+    /// The priority of its messages.
+    pub priority: u8,
+}
+
+impl LevelId {
+    /// The level of priority 0, which every queue has.
+    pub const BASE: Self = Self {
+        index: 0,
+        priority: 0,
+    };
+}
+
+/// A message in the window.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The message.
+    pub message: Message,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+    /// How often it was handed out and came back.
+    pub delivery_count: u32,
+    /// It may have been handed out, in this run of the broker or the one before.
+    pub redelivered: bool,
+    /// The store has it or is about to.
+    pub stored: bool,
+}
+
+/// What a page turned out to be.
+#[derive(Debug)]
+pub enum Loaded {
+    /// Messages for the window.
+    Window(Vec<PageEntry>),
+    /// Expired messages, which are in the queue no longer.
+    Expired(Vec<PageEntry>),
+    /// What it holds was purged meanwhile.
+    Void,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Loading {
+    No,
+    /// The next page was asked for.
+    Window {
+        /// End of what it covers, excluded.
+        to: Position,
+    },
+    /// The expired messages of a stretch were asked for.
+    Expired {
+        from: Position,
+        to: Position,
+    },
+    /// A page was asked for, but what it reads was purged meanwhile.
+    Void,
+}
+
+/// The ready messages of one priority, in order of position.
+#[derive(Debug)]
+pub struct Level {
+    id: LevelId,
+    entries: SparseDeque<Waiting>,
+    /// Bytes that `entries` stand for.
+    bytes: usize,
+    unread: Unread,
+    stretches: Stretches,
+    loading: Loading,
+    window: Window,
+}
+
+impl Level {
+    /// A level whose messages, if it has any, are all in the store.
+    pub fn new(id: LevelId, window: Window, unread: Unread, stretches: Stretches) -> Self {
+        Self {
+            id,
+            entries: SparseDeque::default(),
+            bytes: 0,
+            unread,
+            stretches,
+            loading: Loading::No,
+            window,
+        }
+    }
+
+    /// Which one it is.
+    pub fn id(&self) -> LevelId {
+        self.id
+    }
+
+    /// Ready messages, wherever they are.
+    pub fn count(&self) -> u64 {
+        self.entries.len() as u64 + self.unread.messages
+    }
+
+    /// Whether no message is in memory.
+    pub fn is_window_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Whether the next message has to go to the store only.
+    pub fn is_window_full(&self) -> bool {
+        self.unread.messages > 0
+            || self.entries.len() >= self.window.messages
+            || self.bytes >= self.window.bytes
+    }
+
+    /// Whether the store alone has some of its messages.
+    pub fn has_unread(&self) -> bool {
+        self.unread.messages > 0
+    }
+
+    /// Whether a page is on its way.
+    pub fn is_loading(&self) -> bool {
+        self.loading != Loading::No
+    }
+
+    /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
+    pub fn insert(&mut self, position: Position, waiting: Waiting) {
+        self.bytes += waiting.message.memory_bytes();
+        self.entries.insert(position.0, waiting);
+    }
+
+    /// Notes a message behind all others that only the store holds.
+    pub fn push_unread(&mut self, entry: &PublishEntry) {
+        if self.unread.messages == 0 {
+            self.unread.from = entry.position;
+        }
+        self.unread.to = Position(entry.position.0 + 1);
+        self.unread
+            .add(entry.message.body().len() as u64, entry.is_persistent);
+        self.stretches.note(entry.position, entry.expires_at);
+    }
+
+    /// Takes the first message in memory.
+    pub fn pop(&mut self) -> Option<(Position, Waiting)> {
+        let (position, waiting) = self.entries.pop_front()?;
+        self.bytes -= waiting.message.memory_bytes();
+        Some((Position(position), waiting))
+    }
+
+    /// Takes a message out of the window, wherever it stands.
+    pub fn remove(&mut self, position: Position) -> Option<Waiting> {
+        let waiting = self.entries.remove(position.0)?;
+        self.bytes -= waiting.message.memory_bytes();
+        Some(waiting)
+    }
+
+    /// Asks for the next page if the window has room for it and no page is on its way.
+    pub fn load(&mut self) -> Option<Load> {
+        let has_room = self.entries.len() <= self.window.messages / 2 && self.bytes <= self.window.bytes / 2;
+        if self.unread.messages == 0 || self.loading != Loading::No || !has_room {
+            return None;
+        }
+        self.loading = Loading::Window { to: self.unread.to };
+        Some(Load {
+            level: self.id,
+            from: self.unread.from,
+            to: self.unread.to,
+            messages_max: (self.window.messages / 2).max(1),
+            bytes_max: (self.window.bytes / 2).max(1),
+            expired_at: None,
+        })
+    }
+
+    /// Asks for expired messages that only the store has, if there are any and no page is on its way.
+    pub fn load_expired(&mut self, now: Timestamp) -> Option<Load> {
+        if self.loading != Loading::No {
+            return None;
+        }
+        let (from, to) = self.stretches.first_due(now)?;
+        self.loading = Loading::Expired { from, to };
+        Some(Load {
+            level: self.id,
+            from,
+            to,
+            messages_max: (self.window.messages / 2).max(1),
+            bytes_max: (self.window.bytes / 2).max(1),
+            expired_at: Some(now),
+        })
+    }
+
+    /// When one of the messages that only the store has may expire; `None` also while a page is on its way.
+    pub fn unread_expires_next(&self) -> Option<Timestamp> {
+        self.stretches
+            .expires_next()
+            .filter(|_| self.loading == Loading::No)
+    }
+
+    /// Takes the page that was asked for; `next` is the first place that it did not look at. Messages for the window
+    /// are no longer counted here: the caller inserts them.
+    pub fn page_loaded(
+        &mut self,
+        entries: Vec<PageEntry>,
+        next: Position,
+        expires_next: Option<Timestamp>,
+    ) -> Loaded {
+        match std::mem::replace(&mut self.loading, Loading::No) {
+            Loading::Window { to } => {
+                for entry in &entries {
+                    self.unread
+                        .subtract(entry.message.body().len() as u64, entry.is_persistent);
+                }
+                self.unread.from = next;
+                if next >= to && self.unread.to == to {
+                    // All was read: what the summary counted beyond it (stale transient messages) does not exist.
+                    self.unread = Unread::empty(to);
+                }
+                self.stretches.forget_before(next);
+                Loaded::Window(entries)
+            }
+            Loading::Expired { from, to } => {
+                for entry in &entries {
+                    self.unread
+                        .subtract(entry.message.body().len() as u64, entry.is_persistent);
+                }
+                self.stretches
+                    .looked_through(from, next.min(to), to, expires_next);
+                Loaded::Expired(entries)
+            }
+            Loading::No | Loading::Void => Loaded::Void,
+        }
+    }
+
+    /// Forgets all messages; returns those in memory and the unread stretch.
+    pub fn purge(&mut self) -> (SparseDeque<Waiting>, Unread) {
+        if self.loading != Loading::No {
+            self.loading = Loading::Void;
+        }
+        self.bytes = 0;
+        self.stretches = Stretches::default();
+        let unread = self.unread;
+        self.unread = Unread::empty(unread.to);
+        (std::mem::take(&mut self.entries), unread)
+    }
+
+    /// Body bytes of the messages that only the store has.
+    pub fn unread_body_bytes(&self) -> u64 {
+        self.unread.body_bytes
+    }
+}

@@ -1,0 +1,57 @@
+//! Messages that came back and rest before they are delivered again (`x-delayed-retry-type`).
+
+use crate::clock::Timestamp;
+use crate::store::{PageEntry, Position};
+
+use super::Queue;
+use super::effects::Effects;
+use super::level::{LevelId, Waiting};
+use super::settings::RetryKind;
+
+impl Queue {
+    /// Until when a message rests that has just come back.
+    pub(super) fn rests_until(
+        &self,
+        waiting: &Waiting,
+        kind: RetryKind,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        let retry = self.settings.delayed_retry?;
+        let rest = retry.rest(waiting.delivery_count);
+        let rests = rest > 0 && (retry.kind == RetryKind::All || retry.kind == kind);
+        rests.then(|| now.plus(rest))
+    }
+
+    /// Lets a message rest; it is looked at earlier if it expires earlier.
+    pub(super) fn rest(&mut self, level: LevelId, position: Position, waiting: Waiting, until: Timestamp) {
+        let at = waiting
+            .expires_at
+            .map_or(until, |expires_at| expires_at.min(until));
+        self.resting.insert((at, position), (level, waiting));
+    }
+
+    /// Lets a message rest on that was resting when the broker stopped.
+    pub(super) fn rest_on(&mut self, level: LevelId, entry: PageEntry) {
+        let until = entry.rests_until;
+        let (position, waiting) = Waiting::read(entry);
+        match until {
+            Some(until) => self.rest(level, position, waiting, until),
+            None => self.ready.insert(level, position, waiting),
+        }
+    }
+
+    /// Makes ready what has rested enough. What expires before that, or just then, never is ready again.
+    pub(super) fn wake(&mut self, now: Timestamp, effects: &mut Effects) {
+        while let Some(entry) = self.resting.first_entry() {
+            if entry.key().0 > now {
+                break;
+            }
+            let ((at, position), (level, waiting)) = entry.remove_entry();
+            if waiting.expires_at == Some(at) {
+                self.expire(level, position, waiting, effects);
+            } else {
+                self.ready.insert(level, position, waiting);
+            }
+        }
+    }
+}

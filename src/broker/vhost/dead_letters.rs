@@ -1,0 +1,139 @@
+//! Publishing dead letters: from the queue where they failed to wherever its settings say, and on from there if they
+//! fail again at once.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::message::Message;
+use crate::store::{Hold, Sequence};
+
+use super::super::dead_letter::Burial;
+use super::super::delayed::DelayedMessages;
+use super::super::live_queue::{DeadLetters, LiveQueue, QueueOwner};
+use super::super::queue::settings::Overflow;
+use super::super::queue_ids::LiveQueueId;
+use super::{DeleteConditions, Traces, Vhost};
+
+/// A queue, and the letters that it takes.
+type Grave = (Arc<LiveQueue>, Vec<(usize, Message)>);
+
+/// Dead letters by the queues that take them, each in order, with their numbers among the letters.
+#[derive(Default)]
+pub(super) struct Graves {
+    by_queue: FxHashMap<LiveQueueId, usize>,
+    pub list: Vec<Grave>,
+}
+
+impl QueueOwner for Vhost {
+    /// Letters that fail again at once wait in a list: a chain of full queues ends where the cycle rule ends it.
+    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters) -> Option<Sequence> {
+        // A queue on the way may be durable, and bury in turn, where the first one is not.
+        let _hold = Hold::new(&*self.stores.durable);
+        let mut ahead = VecDeque::from([(Arc::clone(queue), letters)]);
+        let mut sequence = None;
+        while let Some((queue, letters)) = ahead.pop_front() {
+            let mut is_taken = vec![false; letters.1.len()];
+            let (graves, mut traces, delayed) = self.dig(&queue, &letters, &mut is_taken);
+            sequence = sequence.max(delayed);
+            for (taker, messages) in graves.list {
+                let bodies = messages.iter().map(|(_, message)| message.clone());
+                let (published, dead) = taker.publish_dead(bodies);
+                sequence = sequence.max(published.sequence.filter(|_| taker.definition.durable));
+                let mut is_refused = vec![false; messages.len()];
+                // What is refused and dead-lettered goes on from there, and has been taken.
+                let goes_on = |(settings, _): &DeadLetters| settings.overflow == Overflow::RejectPublishDlx;
+                if !dead.as_ref().is_some_and(goes_on) {
+                    for number in published.rejected {
+                        is_refused[number] = true;
+                    }
+                }
+                for ((letter, _), is_refused) in messages.iter().zip(is_refused) {
+                    // One taker is enough: offered again, it would come twice to this one.
+                    is_taken[*letter] |= !is_refused;
+                }
+                ahead.extend(dead.map(|dead| (taker, dead)));
+            }
+            for (traces, is_taken) in traces.iter_mut().zip(&is_taken) {
+                if !is_taken {
+                    traces.undo();
+                }
+            }
+            let kept = letters.1.iter().zip(is_taken);
+            let mut kept = kept
+                .filter_map(|(letter, is_taken)| Some((letter.kept?, is_taken)))
+                .peekable();
+            if kept.peek().is_some() {
+                queue.buried(kept);
+            }
+        }
+        sequence
+    }
+
+    fn expire(&self, queue: &Arc<LiveQueue>) {
+        let conditions = DeleteConditions {
+            if_unused: true,
+            if_empty: false,
+        };
+        if queue.is_expired() {
+            // A refusal means that somebody consumes again: then it stays.
+            drop(self.remove_queue(queue, conditions));
+        }
+    }
+
+    fn release(&self, delayed: &Arc<DelayedMessages>) {
+        self.release_due(delayed);
+    }
+}
+
+impl Vhost {
+    /// Routes letters, and returns the traces that each leaves. One whose exchange is missing, or that nobody takes,
+    /// goes nowhere. Those that an exchange delays, or knows, are taken by it; returns also what has to be committed
+    /// for them.
+    fn dig(
+        &self,
+        from: &LiveQueue,
+        (settings, letters): &DeadLetters,
+        is_taken: &mut [bool],
+    ) -> (Graves, Vec<Traces>, Option<Sequence>) {
+        let mut graves = Graves::default();
+        let mut all_traces = Vec::new();
+        let mut sequence = None;
+        let Some(target) = &settings.dead_letter else {
+            return (graves, all_traces, sequence);
+        };
+        let now = self.surroundings.clock.now();
+        for (index, letter) in letters.iter().enumerate() {
+            let burial = Burial::new(&letter.message, letter.reason, &from.definition.name, target, now);
+            let keys: Vec<&[u8]> = burial.routing_keys.iter().map(Vec::as_slice).collect();
+            let (mut route, mut traces) = self.pass_from(&target.exchange, &burial.message, &keys);
+            route
+                .queues
+                .retain(|queue| burial.may_enter(&queue.definition.name));
+            if route.queues.is_empty() && route.delays.is_empty() {
+                traces.undo();
+            }
+            is_taken[index] = !route.delays.is_empty() || traces.is_duplicate();
+            sequence = sequence.max(route.delay(&burial.message)).max(traces.sequence);
+            all_traces.push(traces);
+            for queue in route.queues {
+                graves.add(queue, index, burial.message.clone());
+            }
+        }
+        (graves, all_traces, sequence)
+    }
+}
+
+impl Graves {
+    pub fn add(&mut self, queue: Arc<LiveQueue>, letter: usize, message: Message) {
+        let index = *self.by_queue.entry(queue.id).or_insert(self.list.len());
+        if index == self.list.len() {
+            self.list.push((queue, Vec::new()));
+        }
+        self.list[index].1.push((letter, message));
+    }
+}
+
+#[cfg(test)]
+mod tests;

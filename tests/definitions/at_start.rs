@@ -1,0 +1,95 @@
+//! The file that the configuration names.
+
+use std::process::Command;
+
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+use lapin::{Connection, ConnectionProperties};
+use serde_json::json;
+
+use crate::directory::{Directory, queue};
+use crate::support::TestServer;
+
+/// Whether the broker has the queue.
+async fn has_queue(server: &TestServer, name: &str) -> bool {
+    let connection = Connection::connect(&server.uri(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let passive = QueueDeclareOptions {
+        passive: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare(name.into(), passive, FieldTable::default());
+    declared.await.is_ok()
+}
+
+#[tokio::test]
+async fn definitions_are_there_when_the_broker_says_that_it_is_ready_and_at_every_start() {
+    let mut transient = queue("transient");
+    transient["durable"] = json!(false);
+    let files = Directory::new();
+    let file = files.file(
+        "definitions.json",
+        json!({ "queues": [queue("q"), transient] }).to_string(),
+    );
+    let mut server = TestServer::with_config(&format!("definitions = '{}'", file.display()));
+    assert!(has_queue(&server, "q").await);
+    assert!(has_queue(&server, "transient").await);
+    files.file(
+        "definitions.json",
+        json!({ "queues": [queue("q"), queue("later")] }).to_string(),
+    );
+    server.kill_and_restart();
+    assert!(has_queue(&server, "q").await);
+    assert!(has_queue(&server, "later").await);
+    assert!(!has_queue(&server, "transient").await);
+}
+
+#[tokio::test]
+async fn a_start_takes_nothing_away() {
+    let files = Directory::new();
+    let file = files.file("definitions.json", json!({ "queues": [queue("q")] }).to_string());
+    let mut server = TestServer::with_config(&format!("definitions = '{}'", file.display()));
+    let connection = Connection::connect(&server.uri(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let declared = channel.queue_declare("own".into(), durable, FieldTable::default());
+    declared.await.unwrap();
+    let deleted = channel.queue_delete("q".into(), QueueDeleteOptions::default());
+    deleted.await.unwrap();
+    server.stop_and_restart();
+    assert!(has_queue(&server, "own").await);
+    assert!(has_queue(&server, "q").await, "it is imported again");
+}
+
+#[test]
+fn a_broker_does_not_start_on_definitions_that_it_can_not_use() {
+    let directory = Directory::new();
+    let bad = directory.file(
+        "definitions.json",
+        json!({ "queues": [{ "name": "q", "vhost": "no" }] }).to_string(),
+    );
+    let missing = bad.with_file_name("missing.json");
+    for (file, reason) in [
+        (&bad, "definitions.json: queue 'q': there is no vhost 'no'"),
+        (&missing, "cannot read the definitions in"),
+    ] {
+        let config = directory.file("at-start.toml", format!("definitions = '{}'", file.display()));
+        let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
+            .args(["--listen", "127.0.0.1:0", "--config"])
+            .arg(config)
+            .arg("--data-dir")
+            .arg(directory.data())
+            .output()
+            .unwrap();
+        assert!(!output.status.success());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(reason), "{said}");
+    }
+}
