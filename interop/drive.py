@@ -31,6 +31,7 @@ COUNT = re.compile(r"^(\d+) passed, (\d+) failed$")
 TOOLS = {
     "cargo": (["cargo", "--version"], []),
     "a C compiler": (["cc", "--version"], ["gcc", "libc6-dev"]),
+    "openssl": (["openssl", "version"], ["openssl"]),
     "python3 with venv": (["python3", "-c", "import venv, ensurepip"], ["python3-venv"]),
     "node": (["node", "--version"], ["nodejs"]),
     "npm": (["npm", "--version"], ["npm"]),
@@ -66,11 +67,12 @@ class Outcome:
 
 SUITES = [
     Suite("rust", limit_seconds=1_200, alone=True),
-    Suite("python", ["python3 with venv"]),
+    Suite("python", ["python3 with venv", "openssl"]),
     Suite("celery", ["python3 with venv"]),
     Suite("node", ["node", "npm"]),
     Suite("go", ["go"]),
     Suite("java", ["a JDK", "mvn"]),
+    Suite("spring", ["a JDK", "mvn"]),
     Suite("c", ["amqp-tools"]),
     Suite("orders", ["python3 with venv", "node", "npm", "go"]),
 ]

@@ -1,5 +1,6 @@
 """Workers to give tasks to, and the application that gives them."""
 
+import json
 import pathlib
 import sys
 import uuid
@@ -18,19 +19,21 @@ READY_TIMEOUT_S = 40
 
 
 class World:
-    """A broker, a journal, a queue, the workers on it and a client application."""
+    """A broker, a journal, a queue with arguments, the workers on it and a client application."""
 
-    def __init__(self, broker, scratch):
+    def __init__(self, broker, scratch, arguments):
         self.queue = f"celery-{uuid.uuid4().hex[:8]}"
         self.journal = Journal()
         self.workers = []
         self._broker = broker
         self._scratch = scratch
-        self._url = f"pyamqp://guest:guest@{broker.host}:{broker.port}//"
-        self.app = celery.Celery("client", broker=self._url, backend="rpc://", set_as_current=False)
+        self._arguments = arguments
+        self.url = f"pyamqp://guest:guest@{broker.host}:{broker.port}//"
+        self.app = celery.Celery("client", broker=self.url, backend="rpc://", set_as_current=False)
         self.app.conf.update(
             broker_transport_options={"confirm_publish": True},
             task_default_queue=self.queue,
+            task_queues=[kombu.Queue(self.queue, kombu.Exchange(self.queue), self.queue, queue_arguments=arguments)],
             task_publish_retry_policy={"interval_start": 0, "interval_step": 0.1, "max_retries": 100},
         )
 
@@ -42,9 +45,10 @@ class World:
             [*command, "-c", str(concurrency), *options],
             self._scratch / f"{name}.log",
             {
-                "INTEROP_BROKER_URL": self._url,
+                "INTEROP_BROKER_URL": self.url,
                 "INTEROP_JOURNAL": self.journal.address,
                 "INTEROP_QUEUE": self.queue,
+                "INTEROP_QUEUE_ARGUMENTS": json.dumps(self._arguments),
                 "PYTHONPATH": str(HERE),
                 "C_FORCE_ROOT": "1",
             },
@@ -60,7 +64,7 @@ class World:
 
     def ready(self):
         """Ready messages in the task queue, asked of the broker."""
-        with kombu.Connection(self._url) as connection:
+        with kombu.Connection(self.url) as connection:
             return connection.default_channel.queue_declare(self.queue, passive=True).message_count
 
     def close(self):
@@ -72,7 +76,7 @@ class World:
 
     def delete(self):
         """Delete the queue and the exchanges of the tasks."""
-        with kombu.Connection(self._url) as connection:
+        with kombu.Connection(self.url) as connection:
             connection.default_channel.queue_delete(self.queue)
             for exchange in (self.queue, f"{self.queue}-everyone"):
                 connection.default_channel.exchange_delete(exchange)
@@ -81,7 +85,7 @@ class World:
 @pytest.fixture(scope="session")
 def shared_world(shared_broker, scratch):
     """A broker with two workers that no test kills."""
-    world = World(shared_broker, scratch)
+    world = World(shared_broker, scratch, {})
     world.start_worker("-E")
     world.start_worker()
     yield world
@@ -98,9 +102,9 @@ def world(shared_world, broker):
 
 
 @pytest.fixture
-def own_world(broker, scratch):
-    """A world on the shared broker whose workers are this test's to kill."""
-    world = World(broker, scratch)
+def own_world(broker, scratch, request):
+    """A world on the shared broker, its workers this test's to kill; an indirect parameter is its queue's arguments."""
+    world = World(broker, scratch, getattr(request, "param", {}))
     yield world
     world.close()
     world.delete()
@@ -109,6 +113,6 @@ def own_world(broker, scratch):
 @pytest.fixture
 def fragile_world(own_broker, scratch):
     """A world whose broker is this test's to kill."""
-    world = World(own_broker, scratch)
+    world = World(own_broker, scratch, {})
     yield world
     world.close()

@@ -4,6 +4,7 @@ Tasks tell the journal what they do, over a socket of the test process; `hold` w
 The broker, the journal and the queue come from the environment.
 """
 
+import json
 import os
 import socket
 import time
@@ -11,11 +12,13 @@ import time
 import celery
 import kombu
 import kombu.common
+from celery.exceptions import Reject
 
 RETRY_S = 0.5
 RETRIES = 2
 
 QUEUE = os.environ["INTEROP_QUEUE"]
+QUEUE_ARGUMENTS = json.loads(os.environ["INTEROP_QUEUE_ARGUMENTS"])
 
 app = celery.Celery("interop", broker=os.environ["INTEROP_BROKER_URL"], backend="rpc://")
 app.conf.update(
@@ -25,7 +28,7 @@ app.conf.update(
     result_expires=60,
     task_default_queue=QUEUE,
     task_queues=[
-        kombu.Queue(QUEUE, kombu.Exchange(QUEUE), QUEUE),
+        kombu.Queue(QUEUE, kombu.Exchange(QUEUE), QUEUE, queue_arguments=QUEUE_ARGUMENTS),
         kombu.common.Broadcast(f"{QUEUE}-everyone"),
     ],
     worker_prefetch_multiplier=1,
@@ -68,6 +71,12 @@ def hold(self, label):
 def hold_late(self, label):
     """As `hold`, but the message is acked when the task has ended."""
     tell("hold", label, self.request.delivery_info["redelivered"])
+
+
+@app.task(name="interop.refuse", acks_late=True)
+def refuse(reason):
+    """Have the broker drop the message, or keep it as a dead letter."""
+    raise Reject(reason, requeue=False)
 
 
 @app.task(name="interop.retry", bind=True, max_retries=RETRIES)

@@ -170,3 +170,12 @@ export async function refuses(operation, code, text, ids) {
 
 /** RabbitMQ before 3.12 leaves out the verb. */
 export const accessText = (verb, rest) => (isExternal ? `access to ${rest}` : `${verb} access to ${rest}`);
+
+/** The options of a queue whose dead letters go to `queue`. */
+export const deadLettersTo = (queue) => ({ deadLetterExchange: '', deadLetterRoutingKey: queue });
+
+/** Queue, reason and count of each death of a dead letter, the latest first. */
+export const deaths = ({ properties }) => properties.headers['x-death'].map((death) => [death.queue, death.reason, death.count]);
+
+/** Why a test of what RabbitMQ can not do is skipped; false if it is not. */
+export const beyondRabbit = isExternal && 'RabbitMQ can not do this';

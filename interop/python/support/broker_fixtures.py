@@ -15,16 +15,18 @@ import pytest
 from broker import Broker, ExternalBroker, external_address
 
 FIRST_PORT_DEFAULT = 25670
+NOT_FOR_EXTERNAL = ("needs_own_broker", "beyond_rabbitmq")
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "needs_own_broker: starts or kills a broker; left out with INTEROP_EXTERNAL")
+    config.addinivalue_line("markers", "beyond_rabbitmq: RabbitMQ can not do this; left out with INTEROP_EXTERNAL")
 
 
 def pytest_collection_modifyitems(config, items):
     if external_address() is None:
         return
-    kept = [item for item in items if item.get_closest_marker("needs_own_broker") is None]
+    kept = [item for item in items if not any(item.get_closest_marker(marker) for marker in NOT_FOR_EXTERNAL)]
     config.hook.pytest_deselected(items=[item for item in items if item not in kept])
     items[:] = kept
 
@@ -68,6 +70,13 @@ def own_broker(scratch, request):
     broker.start()
     yield broker
     broker.kill()
+
+
+@pytest.fixture
+def spare_ports():
+    """Two ports for a broker that a test starts by itself."""
+    first = int(os.environ.get("INTEROP_PORT", FIRST_PORT_DEFAULT))
+    return first + 2, first + 3
 
 
 @pytest.fixture

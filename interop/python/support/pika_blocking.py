@@ -40,6 +40,24 @@ def wait_until(connection, condition):
         connection.process_data_events(time_limit=0.05)
 
 
+def declare(channel, names, *arguments, **options):
+    """Declare a fresh queue with all these arguments; return its name."""
+    queue = names.queue()
+    merged = {key: value for some in arguments for key, value in some.items()}
+    channel.queue_declare(queue, arguments=merged, **options)
+    return queue
+
+
+def dead_letters_to(queue):
+    """The arguments that send dead letters to a queue by its name."""
+    return {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": queue}
+
+
+def deaths(properties):
+    """Queue, reason and count of each death of a dead letter, the latest first."""
+    return [(death["queue"], death["reason"], death["count"]) for death in properties.headers["x-death"]]
+
+
 def counts(channel, queue):
     """Ready messages and consumers of a queue, asked of the broker."""
     declared = channel.queue_declare(queue, passive=True).method
