@@ -198,7 +198,7 @@ const REFUSED: &[(&str, &str)] = &[
     ),
     (
         r#"{"users":[{"name":"u","limits":{"max-queues":1}}]}"#,
-        "user 'u': Queues can not be limited",
+        "user 'u': user 'u' can not have a limit of queues",
     ),
     (
         r#"{"users":[{"name":"u","limits":{"max-cars":1}}]}"#,
