@@ -183,14 +183,17 @@ fn the_limit_of_connections_counts_all_listeners() {
     let authority = Authority::new();
     authority.certify_broker();
     let server = TestServer::with_config(&format!("{}limits.connections_max = 2", authority.config("none")));
-    let first = Client::greet(connect(server.address())).unwrap();
-    let second = Client::greet(tls(server.tls_address(), &authority, None).unwrap()).unwrap();
-    assert!(tls(server.tls_address(), &authority, None).is_err());
-    assert_eq!(rest(connect(server.address())), b"");
+    let first = guest_in(Client::greet(connect(server.address())).unwrap());
+    let second = guest_in(Client::greet(tls(server.tls_address(), &authority, None).unwrap()).unwrap());
+    let opened = |stream| {
+        let mut client = Client::greet(stream).unwrap();
+        assert!(client.log_in("PLAIN", GUEST).is_tune());
+        client.open("/")
+    };
+    let third = || tls(server.tls_address(), &authority, None).unwrap();
+    let text = "NOT_ALLOWED - connection refused: node connection limit (2) is reached";
+    assert_eq!(opened(third()), Err(text.to_owned()));
     drop(first);
-    crate::support::eventually("a place is free again", || {
-        let third = tls(server.tls_address(), &authority, None);
-        third.and_then(Client::greet).ok()
-    });
+    crate::support::eventually("a place is free again", || opened(third()).ok());
     drop(second);
 }
