@@ -167,7 +167,8 @@ fn a_trusted_proxy_without_a_proper_header_is_dropped() {
     for (bytes, reason) in rows {
         let stream = after(bytes, server.address());
         let peer = format!("peer={}", stream.local_addr().unwrap());
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // The broker may have closed first: then there is nothing left to end.
+        stream.shutdown(std::net::Shutdown::Write).ok();
         assert_eq!(rest(stream), b"", "{}", bytes.escape_ascii());
         server.logged(&["WARN", &peer, reason]);
     }

@@ -61,6 +61,9 @@ def test_the_count_outlives_the_broker(own_broker):
     inbox.wait(1)
     channel.basic_reject(inbox.tags()[0], requeue=True)
     inbox.wait(2)
+    # Its confirm says that what came before it is on disk too, the count among it.
+    channel.queue_declare("marker", durable=True)
+    channel.basic_publish("", "marker", b"", PERSISTENT)
     own_broker.kill()
     with pytest.raises(pika.exceptions.AMQPConnectionError):
         connection.process_data_events(time_limit=10)
