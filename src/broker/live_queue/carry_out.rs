@@ -310,6 +310,11 @@ impl PageSink for LiveQueue {
 impl Timed for LiveQueue {
     fn is_due(self: Arc<Self>) {
         self.state.lock().scheduled = None;
-        self.change(Queue::tick);
+        let ((), outcome) = self.change(Queue::tick);
+        if outcome.delete
+            && let Some(owner) = self.surroundings.owner.upgrade()
+        {
+            owner.delete_unused(&self);
+        }
     }
 }

@@ -21,6 +21,9 @@ pub trait QueueOwner: Send + Sync + Debug {
     /// Nobody has used the queue for too long: deletes it, unless somebody has come meanwhile.
     fn expire(&self, queue: &Arc<LiveQueue>);
 
+    /// The queue's last consumer was taken away, and it is auto-delete: deletes it, unless somebody consumes again.
+    fn delete_unused(&self, queue: &Arc<LiveQueue>);
+
     /// Routes the messages of an exchange that are due.
     fn release(&self, delayed: &Arc<DelayedMessages>);
 }

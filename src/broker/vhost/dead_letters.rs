@@ -72,14 +72,18 @@ impl QueueOwner for Vhost {
     }
 
     fn expire(&self, queue: &Arc<LiveQueue>) {
+        if queue.is_expired() {
+            self.delete_unused(queue);
+        }
+    }
+
+    fn delete_unused(&self, queue: &Arc<LiveQueue>) {
         let conditions = DeleteConditions {
             if_unused: true,
             if_empty: false,
         };
-        if queue.is_expired() {
-            // A refusal means that somebody consumes again: then it stays.
-            drop(self.remove_queue(queue, conditions));
-        }
+        // A refusal means that somebody consumes again: then it stays.
+        drop(self.remove_queue(queue, conditions));
     }
 
     fn release(&self, delayed: &Arc<DelayedMessages>) {

@@ -514,3 +514,37 @@ fn a_consumer_that_the_broker_took_away_takes_nobody_with_it() {
     world.write();
     assert_eq!(deliveries(&next_outbox), 1);
 }
+
+#[test]
+fn an_auto_delete_queue_goes_with_its_only_consumer_that_was_late() {
+    let mut world = World::new();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-single-active-consumer".into(), AMQPValue::Boolean(true));
+    arguments.insert("x-consumer-timeout".into(), AMQPValue::LongInt(10));
+    let asked = QueueDeclaration {
+        name: "work".into(),
+        durable: true,
+        exclusive: false,
+        auto_delete: true,
+        default_type: QueueType::Classic,
+        arguments,
+    };
+    let declared = world
+        .vhost
+        .declare_queue::<Refusal>(asked, ConnectionId(1), || Ok(()));
+    let work = declared.expect("the arguments are acceptable").queue;
+    let outlet = Outlet {
+        outbox: Arc::default(),
+        channel: 1,
+        source: SourceId(1),
+    };
+    let consumer = work.consume(ConsumerOptions::default(), outlet);
+    consumer.expect("nobody is exclusive");
+    work.dispatch();
+    assert!(World::publish(&work, "job"));
+    world.write();
+    world.pass(10);
+    assert_eq!(work.counts().1, 0, "it was taken away");
+    assert!(world.vhost.queue("work", ConnectionId(1)).is_err());
+    assert!(world.stored().is_empty());
+}
