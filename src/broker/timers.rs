@@ -1,7 +1,7 @@
 //! Who wants to be called when: one list for all queues and other things that wait for a time.
 //!
 //! Nothing happens by itself: a shell asks for the next time and calls [`Timers::fire`] when it has come. A thing
-//! has one entry at most; being called early is harmless, so nobody needs to cancel.
+//! has one entry at most; being called early is harmless, so only what ends needs to cancel.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,6 +60,12 @@ impl Timers {
             .is_none_or(|((first, _), _)| at < *first);
         state.due.insert((at, id), who);
         is_first.then(|| state.waker.take()).flatten()
+    }
+
+    /// No longer calls at `at`, which is what was last asked for: what waited is gone. Else its memory would be kept
+    /// until then.
+    pub fn cancel(&self, id: TimerId, at: Timestamp) {
+        self.0.lock().due.remove(&(at, id));
     }
 
     /// Calls everybody whose time is `now` or earlier. What they ask for meanwhile waits for the next call, so that

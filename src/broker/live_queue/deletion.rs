@@ -23,6 +23,9 @@ impl LiveQueue {
         }
         // Routes that other connections keep may hold this for a while: it should not hold messages.
         state.queue.clear();
+        if let Some(at) = state.scheduled.take() {
+            self.surroundings.timers.cancel(self.timer, at);
+        }
         for outlet in state.outlets.drain(..).flatten() {
             let notice = Notice::ConsumerCancelled {
                 channel: outlet.channel,

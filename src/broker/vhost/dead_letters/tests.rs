@@ -548,3 +548,17 @@ fn an_auto_delete_queue_goes_with_its_only_consumer_that_was_late() {
     assert!(world.vhost.queue("work", ConnectionId(1)).is_err());
     assert!(world.stored().is_empty());
 }
+
+#[test]
+fn a_deleted_queue_is_waited_for_no_longer() {
+    let world = World::new();
+    let brief = world.declare("brief", &[("x-expires", 315_360_000_000)], &[]);
+    assert!(world.timers.next().is_some());
+    world
+        .vhost
+        .delete_queue("brief", ConnectionId(1), DeleteConditions::default())
+        .expect("there is nothing against it");
+    assert_eq!(world.timers.next(), None);
+    brief.dispatch();
+    assert_eq!(world.timers.next(), None);
+}
