@@ -9,8 +9,8 @@ use super::Queue;
 use super::effects::{DeathReason, Effects};
 use super::level::{LevelId, Waiting};
 
-/// Messages that one turn lets go of, so that the queue's lock is not held for long.
-const TURN_MAX: usize = 4096;
+/// Messages that one turn lets go of, so that neither the queue's lock nor the store's group is held for long.
+pub(super) const TURN_MAX: usize = 4096;
 
 impl Queue {
     /// When a message that enters now expires: the smaller of the queue's and its own time to live.
@@ -78,6 +78,17 @@ impl Queue {
         }
         self.ready.load_expired(now, &mut effects.loads);
         self.is_untidy = !self.trim(turns, effects);
+    }
+
+    /// Lets go of what has expired earlier than at `end`; false if that is more than one turn does.
+    pub(super) fn expire_before(&mut self, end: Timestamp, effects: &mut Effects) -> bool {
+        for _ in 0..TURN_MAX {
+            let Some((level, position, waiting)) = self.ready.pop_expired_before(end) else {
+                return true;
+            };
+            self.expire(level, position, waiting, effects);
+        }
+        !self.ready.has_expired_before(end)
     }
 
     pub(super) fn expire(

@@ -191,10 +191,11 @@ impl Queue {
     /// Gives ready messages to consumers as long as there are both; then lets go of what has expired or is too much.
     pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
         let has_consumers = !self.consumers.is_empty();
+        let mut is_turn_over = false;
         if has_consumers && self.open(now, effects) {
-            self.deliver(now, now, effects);
+            is_turn_over = !self.deliver(now, now, effects);
         }
-        if self.opening_since().is_none() {
+        if !is_turn_over && self.opening_since().is_none() {
             self.tidy(now, effects);
         }
         if has_consumers || self.is_over_limit() {
@@ -203,10 +204,10 @@ impl Queue {
     }
 
     /// Delivers what has not expired before `end`. What expires right now may still go: a TTL of 0 means delivery at
-    /// once or never.
-    fn deliver(&mut self, end: Timestamp, now: Timestamp, effects: &mut Effects) {
-        while let Some((level, position, waiting)) = self.ready.pop_expired_before(end) {
-            self.expire(level, position, waiting, effects);
+    /// once or never. False if so much has expired that deliveries have to wait for another turn.
+    fn deliver(&mut self, end: Timestamp, now: Timestamp, effects: &mut Effects) -> bool {
+        if !self.expire_before(end, effects) {
+            return false;
         }
         while self.ready.is_next_in_memory() {
             let Some(consumer) = self.consumers.take_turn() else {
@@ -226,6 +227,7 @@ impl Queue {
                 redelivered,
             });
         }
+        true
     }
 
     /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`]; [`Queue::dispatch`] gives it what is

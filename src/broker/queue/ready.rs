@@ -195,6 +195,11 @@ impl Ready {
         Some((level, position, waiting))
     }
 
+    /// Whether a message in memory has expired earlier than at `end`.
+    pub fn has_expired_before(&self, end: Timestamp) -> bool {
+        self.expiring.first().is_some_and(|(at, ..)| *at < end)
+    }
+
     /// Asks for expired messages that only the store has.
     pub fn load_expired(&mut self, now: Timestamp, loads: &mut Vec<Load>) {
         loads.extend(self.levels.iter_mut().filter_map(|level| level.load_expired(now)));

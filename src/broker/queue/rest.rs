@@ -5,6 +5,7 @@ use crate::store::{PageEntry, Position};
 
 use super::Queue;
 use super::effects::Effects;
+use super::expiry::TURN_MAX;
 use super::level::{LevelId, Waiting};
 use super::settings::RetryKind;
 
@@ -40,12 +41,13 @@ impl Queue {
         }
     }
 
-    /// Makes ready what has rested enough. What expires before that, or just then, never is ready again.
+    /// Makes ready what has rested enough, a turn's worth. What expires before that, or just then, never is ready
+    /// again.
     pub(super) fn wake(&mut self, now: Timestamp, effects: &mut Effects) {
-        while let Some(entry) = self.resting.first_entry() {
-            if entry.key().0 > now {
-                break;
-            }
+        for _ in 0..TURN_MAX {
+            let Some(entry) = self.resting.first_entry().filter(|entry| entry.key().0 <= now) else {
+                return;
+            };
             let ((at, position), (level, waiting)) = entry.remove_entry();
             if waiting.expires_at == Some(at) {
                 self.expire(level, position, waiting, effects);

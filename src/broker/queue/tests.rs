@@ -4,6 +4,7 @@ mod disk;
 mod history;
 mod model;
 mod regressions;
+mod turns;
 
 use proptest::prelude::*;
 

@@ -7,6 +7,7 @@ use crate::store::Position;
 use super::Queue;
 use super::consumers::ConsumerSlot;
 use super::effects::{DeliveryHandle, Effects};
+use super::expiry::TURN_MAX;
 use super::settings::RetryKind;
 
 impl Queue {
@@ -25,7 +26,7 @@ impl Queue {
         Some(at)
     }
 
-    /// Takes back what is late. A single active consumer that is late is taken away, so that the next one is served.
+    /// Takes back what is late, a turn's worth. A single active consumer that is late is taken away, so that the next one is served.
     pub(super) fn time_out(&mut self, now: Timestamp, effects: &mut Effects) {
         if self.times_out_next.is_none_or(|next| next > now) {
             return;
@@ -36,6 +37,7 @@ impl Queue {
             .iter()
             .filter(|(_, unacked)| unacked.times_out_at.is_some_and(is_late))
             .map(|(position, _)| position)
+            .take(TURN_MAX)
             .collect();
         for position in late {
             let unacked = self.unacked.remove(position).expect("it was just found");

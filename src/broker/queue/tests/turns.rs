@@ -1,0 +1,142 @@
+//! However much is due at once, a turn lets go of a bounded number of messages, and the rest follows.
+
+use super::*;
+use crate::broker::queue::consumers::ConsumerOptions;
+use crate::broker::queue::effects::{DeathReason, Effects};
+use crate::broker::queue::{Origin, Queue};
+use crate::clock::Timestamp;
+use crate::message::Message;
+use crate::store::Position;
+
+const MESSAGES: usize = 10_000;
+
+/// What one call may let go of: a turn of what is in the way of deliveries, and one of the rest.
+const TURN_MAX: usize = 2 * 4096;
+
+const START: Timestamp = Timestamp::from_millis(1_000);
+
+fn queue(settings: QueueSettings) -> Queue {
+    let options = QueueOptions {
+        durable: false,
+        is_quorum: false,
+        auto_delete: false,
+        activation: Activation::All,
+        max_priority: 0,
+        window: Window {
+            messages: 2 * MESSAGES,
+            bytes: 64 << 20,
+        },
+    };
+    let origin = Origin {
+        levels: Vec::new(),
+        next: Position(0),
+        seen_before: Position(0),
+    };
+    Queue::new(options, settings, origin, START)
+}
+
+fn fill(queue: &mut Queue, effects: &mut Effects) {
+    for _ in 0..MESSAGES {
+        let message = Message::new(b"", b"q", &[0, 0], b"body");
+        assert!(queue.publish(message, START, effects));
+    }
+    queue.dispatch(START, effects);
+}
+
+/// Calls the queue at `now` as long as it wants to be; returns the reasons of deaths by call.
+fn deaths(queue: &mut Queue, now: Timestamp) -> Vec<Vec<DeathReason>> {
+    let mut calls = Vec::new();
+    while queue.due_next().is_some_and(|due| due <= now) {
+        assert!(calls.len() < 100, "it wants to be called again and again");
+        let mut effects = Effects::default();
+        queue.tick(now, &mut effects);
+        calls.push(effects.dead.iter().map(|letter| letter.reason).collect());
+    }
+    calls
+}
+
+fn check(calls: &[Vec<DeathReason>], reason: DeathReason, count: usize) {
+    let all: Vec<_> = calls.iter().flatten().collect();
+    assert_eq!(all.len(), count);
+    assert!(all.iter().all(|death| **death == reason));
+    let largest = calls.iter().map(Vec::len).max();
+    assert!(largest <= Some(TURN_MAX), "{largest:?} in one turn");
+}
+
+#[test]
+fn many_messages_expire_in_turns_also_while_a_consumer_is_there() {
+    let settings = QueueSettings {
+        message_ttl: Some(10),
+        ..plain_settings()
+    };
+    let mut queue = queue(settings);
+    let busy = ConsumerOptions {
+        prefetch: 1,
+        ..ConsumerOptions::default()
+    };
+    queue.add_consumer(busy);
+    fill(&mut queue, &mut Effects::default());
+    let calls = deaths(&mut queue, START.plus(11));
+    check(&calls, DeathReason::Expired, MESSAGES - 1);
+    assert_eq!(queue.ready_count(), 0);
+}
+
+#[test]
+fn a_consumer_gets_what_is_left_when_many_have_expired() {
+    let settings = QueueSettings {
+        message_ttl: Some(10),
+        ..plain_settings()
+    };
+    let mut queue = queue(settings);
+    fill(&mut queue, &mut Effects::default());
+    let now = START.plus(11);
+    let mut effects = Effects::default();
+    queue.add_consumer(ConsumerOptions::default());
+    let last = Message::new(b"", b"q", &[0, 0], b"last");
+    assert!(queue.publish(last, now, &mut effects));
+    let mut delivered = 0;
+    while queue.due_next().is_some_and(|due| due <= now) {
+        queue.tick(now, &mut effects);
+        delivered += std::mem::take(&mut effects.deliveries).len();
+    }
+    assert_eq!((delivered, effects.dead.len()), (1, MESSAGES));
+}
+
+#[test]
+fn many_deliveries_are_late_in_turns() {
+    let settings = QueueSettings {
+        consumer_timeout: Some(10),
+        delivery_limit: Some(0),
+        ..plain_settings()
+    };
+    let mut queue = queue(settings);
+    let mut effects = Effects::default();
+    let slots: Vec<_> = (0..4)
+        .map(|_| queue.add_consumer(ConsumerOptions::default()))
+        .collect();
+    fill(&mut queue, &mut effects);
+    assert_eq!((slots.len(), queue.unacked_count()), (4, MESSAGES));
+    let calls = deaths(&mut queue, START.plus(10));
+    check(&calls, DeathReason::DeliveryLimit, MESSAGES);
+}
+
+#[test]
+fn many_rests_end_in_turns() {
+    let settings = QueueSettings {
+        message_ttl: Some(20),
+        delayed_retry: Some(DelayedRetry::new(RetryKind::All, Some(60), None)),
+        ..plain_settings()
+    };
+    let mut queue = queue(settings);
+    let mut effects = Effects::default();
+    for _ in 0..4 {
+        queue.add_consumer(ConsumerOptions::default());
+    }
+    fill(&mut queue, &mut effects);
+    for delivery in std::mem::take(&mut effects.deliveries) {
+        queue.settle(delivery.handle, Settlement::Requeue, START, &mut effects);
+    }
+    assert_eq!(queue.resting_count(), MESSAGES);
+    let calls = deaths(&mut queue, START.plus(20));
+    check(&calls, DeathReason::Expired, MESSAGES);
+}
