@@ -45,9 +45,11 @@ pub struct Traits {
 impl Traits {
     /// Reads them.
     pub fn of(properties: &Properties<'_>) -> Self {
-        let expiration = properties
-            .expiration
-            .and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+        // What is not refused as negative may still be written so: it is zero.
+        let expiration = properties.expiration.and_then(|text| {
+            let text = std::str::from_utf8(text).ok()?;
+            text.strip_prefix('-').unwrap_or(text).parse().ok()
+        });
         Self {
             persistent: properties.delivery_mode == Some(2),
             priority: properties.priority.unwrap_or(0),
@@ -291,6 +293,16 @@ mod tests {
         assert_eq!(message.body(), b"body");
         assert!(message.is_persistent());
         assert_eq!(message.priority(), 7);
+    }
+
+    #[test]
+    fn every_expiration_that_is_accepted_counts() {
+        for (text, millis) in [("10", 10), ("+10", 10), ("007", 7), ("0", 0), ("-0", 0)] {
+            let len = u8::try_from(text.len()).expect("short");
+            let properties = [&[1, 0, len][..], text.as_bytes()].concat();
+            let message = Message::new(b"", b"q", &properties, b"");
+            assert_eq!(message.expiration(), Some(millis), "{text}");
+        }
     }
 
     #[test]
