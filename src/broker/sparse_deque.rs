@@ -1,17 +1,25 @@
 //! A queue ordered by a growing key from which anything can be taken out.
 //!
 //! Deliveries are settled nearly in the order in which they were made, so a deque with holes beats a map: the key's
-//! place is usually its distance from the front. Holes are squeezed out before they outnumber what is there.
+//! place is usually its distance from the front. Holes are squeezed out before they outnumber what is there. What
+//! would push many others aside goes to a map after all: consumers that give back a long backlog do so turn by turn.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 
 /// Holes tolerated before the deque is squeezed, however few entries are left.
 const HOLES_MIN: usize = 64;
+
+/// Slots that a value may push aside.
+const PUSHED_MAX: usize = 64;
 
 /// Values by ascending `u64` key.
 #[derive(Debug)]
 pub struct SparseDeque<T> {
     slots: VecDeque<(u64, Option<T>)>,
+    /// Values for which there was no room among the slots.
+    strays: BTreeMap<u64, T>,
+    /// Values in slots.
     len: usize,
 }
 
@@ -19,32 +27,40 @@ impl<T> Default for SparseDeque<T> {
     fn default() -> Self {
         Self {
             slots: VecDeque::new(),
+            strays: BTreeMap::new(),
             len: 0,
         }
     }
 }
 
 impl<T> SparseDeque<T> {
-    /// Adds a value; cheap when its key is above all others.
+    /// Adds a value; cheapest when its key is above all others, or below.
     pub fn insert(&mut self, key: u64, value: T) {
-        self.len += 1;
         if self.slots.back().is_none_or(|(last, _)| *last < key) {
+            self.len += 1;
             self.slots.push_back((key, Some(value)));
             return;
         }
-        match self.slots.binary_search_by_key(&key, |(key, _)| *key) {
+        let old = match self.slots.binary_search_by_key(&key, |(key, _)| *key) {
             Ok(index) => {
-                let old = self.slots[index].1.replace(value);
-                assert!(old.is_none(), "key {key} is in use: a key stands for one value");
+                self.len += 1;
+                self.slots[index].1.replace(value)
             }
-            Err(index) => self.slots.insert(index, (key, Some(value))),
-        }
+            Err(index) if index.min(self.slots.len() - index) <= PUSHED_MAX => {
+                self.len += 1;
+                self.slots.insert(index, (key, Some(value)));
+                None
+            }
+            Err(_) => self.strays.insert(key, value),
+        };
+        assert!(old.is_none(), "key {key} is in use: a key stands for one value");
     }
 
     /// Takes out the value of `key`.
     pub fn remove(&mut self, key: u64) -> Option<T> {
-        let index = self.find(key)?;
-        let value = self.slots[index].1.take()?;
+        let Some(value) = self.find(key).and_then(|index| self.slots[index].1.take()) else {
+            return self.strays.remove(&key);
+        };
         self.len -= 1;
         self.trim();
         Some(value)
@@ -52,11 +68,15 @@ impl<T> SparseDeque<T> {
 
     /// The value of `key`.
     pub fn get(&self, key: u64) -> Option<&T> {
-        self.slots[self.find(key)?].1.as_ref()
+        let found = self.find(key).and_then(|index| self.slots[index].1.as_ref());
+        found.or_else(|| self.strays.get(&key))
     }
 
     /// Takes out the value with the lowest key.
     pub fn pop_front(&mut self) -> Option<(u64, T)> {
+        if !self.strays.is_empty() && self.is_stray_first() {
+            return self.strays.pop_first();
+        }
         let (key, value) = self.slots.pop_front()?;
         self.len -= 1;
         self.trim();
@@ -65,24 +85,39 @@ impl<T> SparseDeque<T> {
 
     /// The lowest key.
     pub fn first_key(&self) -> Option<u64> {
-        self.slots.front().map(|(key, _)| *key)
+        let slot = self.slots.front().map(|(key, _)| *key);
+        let stray = self.strays.first_key_value().map(|(key, _)| *key);
+        slot.into_iter().chain(stray).min()
     }
 
     /// Number of values.
     pub fn len(&self) -> usize {
-        self.len
+        self.len + self.strays.len()
     }
 
     /// Whether there are no values.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// All values in ascending order of key.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &T)> {
-        self.slots
-            .iter()
+        let slots = self.slots.iter();
+        let mut slots = slots
             .filter_map(|(key, value)| Some((*key, value.as_ref()?)))
+            .peekable();
+        let mut strays = self.strays.iter().map(|(key, value)| (*key, value)).peekable();
+        iter::from_fn(move || {
+            let next = slots.peek().map(|(key, _)| *key);
+            let is_first = |(stray, _): &(u64, &T)| next.is_none_or(|slot| *stray < slot);
+            strays.next_if(is_first).or_else(|| slots.next())
+        })
+    }
+
+    fn is_stray_first(&self) -> bool {
+        let slot = self.slots.front().map(|(key, _)| *key);
+        let stray = self.strays.first_key_value().map(|(key, _)| *key);
+        slot.is_none_or(|slot| stray.is_some_and(|stray| stray < slot))
     }
 
     fn find(&self, key: u64) -> Option<usize> {
@@ -132,9 +167,35 @@ mod tests {
         );
     }
 
+    #[test]
+    fn what_comes_in_between_moves_few_others() {
+        let mut deque = SparseDeque::default();
+        for key in (0..10_000).filter(|key| key % 3 == 0) {
+            deque.insert(key, key);
+        }
+        let before = deque.slots.len();
+        for key in (0..10_000).rev().filter(|key| key % 3 == 1) {
+            deque.insert(key, key);
+        }
+        assert!(
+            deque.slots.len() <= before + 2 * PUSHED_MAX,
+            "{}",
+            deque.slots.len()
+        );
+        assert_eq!(deque.remove(5_000), None);
+        assert_eq!(deque.remove(5_002), Some(5_002));
+        let expected = (0..10_000).filter(|key| key % 3 < 2 && *key != 5_002);
+        assert!(deque.iter().map(|(key, _)| key).eq(expected.clone()));
+        for key in expected {
+            assert_eq!(deque.first_key(), Some(key));
+            assert_eq!(deque.pop_front(), Some((key, key)));
+        }
+        assert!(deque.is_empty());
+    }
+
     proptest! {
         #[test]
-        fn agrees_with_a_map(steps in prop::collection::vec((0u8..4, 0u64..64), 0..400)) {
+        fn agrees_with_a_map(steps in prop::collection::vec((0u8..4, 0u64..600), 0..1500)) {
             let mut deque = SparseDeque::default();
             let mut map = BTreeMap::new();
             for (step, key) in steps {
