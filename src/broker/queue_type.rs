@@ -85,6 +85,15 @@ impl QueueType {
         self == Self::Classic
     }
 
+    /// This type if a queue with these properties can be of it, else the usual one.
+    pub fn fitting(self, durable: bool, exclusive: bool, auto_delete: bool) -> Self {
+        if self.is_compatible(durable, exclusive, auto_delete) {
+            self
+        } else {
+            Self::default()
+        }
+    }
+
     /// Whether a queue with these properties can be of this type.
     pub fn is_compatible(self, durable: bool, exclusive: bool, auto_delete: bool) -> bool {
         match self {

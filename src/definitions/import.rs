@@ -8,7 +8,6 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use serde_json::{Map, Value};
 
 use crate::broker::policy::{ApplyTo, Policy, PolicyKind};
-use crate::broker::queue_type::QueueType;
 use crate::broker::refusal::Refusal;
 use crate::broker::vhost::{ExchangeDeclaration, QueueDeclaration, Vhost};
 use crate::broker::{Broker, ConnectionId};
@@ -213,7 +212,7 @@ impl Import<'_> {
             durable: queue.durable,
             exclusive: false,
             auto_delete: queue.auto_delete,
-            default_type: place.default_type(),
+            default_type: place.vhost.default_queue_type(),
             arguments,
         };
         let declared = place
@@ -277,13 +276,6 @@ impl Place {
                 format_args!("there is no vhost '{name}'"),
             )),
         }
-    }
-
-    /// What queues are that do not say it.
-    fn default_type(&self) -> QueueType {
-        let settings = self.vhost.settings();
-        let named = settings.default_queue_type.as_deref();
-        named.and_then(QueueType::from_name).unwrap_or_default()
     }
 
     fn table(&self, object: &Map<String, Value>) -> Result<FieldTable, DefinitionsError> {

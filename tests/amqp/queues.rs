@@ -5,7 +5,9 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 
-use crate::world::{World, bind, consume, declare, fill, get, next, publish, refusal, take_all};
+use crate::world::{
+    World, arguments, bind, consume, declare, declare_with, fill, get, next, publish, refusal, take_all,
+};
 
 #[tokio::test]
 async fn declare_counts_ready_messages_and_consumers() {
@@ -209,4 +211,34 @@ async fn delete_if_unused_spares_a_queue_with_consumers() {
         .await
         .unwrap();
     assert!(!world.has_queue("queue").await);
+}
+
+#[tokio::test]
+async fn a_queue_without_a_type_has_that_of_its_vhost() {
+    let vhost = "[[vhosts]]\nname = \"/\"\ndefault_queue_type = \"quorum\"";
+    let world = World::with_config(vhost).await;
+    let typed = |name| arguments(&[], &[("x-queue-type", name)]);
+    declare_with(&world.channel, "orders", typed("quorum")).await;
+    declare_with(&world.channel, "orders", FieldTable::default()).await;
+    declare_with(&world.channel, "tasks", FieldTable::default()).await;
+    declare_with(&world.channel, "tasks", typed("quorum")).await;
+    // What can not be one is classic.
+    declare(&world.channel, "brief").await;
+    let again = world
+        .channel
+        .queue_declare("brief".into(), QueueDeclareOptions::default(), typed("classic"));
+    again.await.unwrap();
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let classic = world
+        .channel
+        .queue_declare("tasks".into(), durable, typed("classic"));
+    let (code, text) = refusal(classic.await);
+    assert_eq!(code, 406);
+    assert!(
+        text.contains("received 'classic' but current is 'quorum'"),
+        "{text}"
+    );
 }

@@ -34,14 +34,8 @@ pub struct QueueDeclaration {
 impl QueueDeclaration {
     /// What it is if the arguments do not say.
     fn default_type(&self) -> QueueType {
-        let fits = self
-            .default_type
-            .is_compatible(self.durable, self.exclusive, self.auto_delete);
-        if fits {
-            self.default_type
-        } else {
-            QueueType::default()
-        }
+        self.default_type
+            .fitting(self.durable, self.exclusive, self.auto_delete)
     }
 }
 

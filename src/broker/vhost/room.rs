@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::super::limits::TooMany;
+use super::super::queue_type::QueueType;
 use super::super::refusal::{Entity, Refusal};
 use super::{Topology, Vhost};
 
@@ -19,6 +20,13 @@ impl Vhost {
     /// What the operator says of it.
     pub fn settings(&self) -> VhostSettings {
         self.topology.read().settings.clone()
+    }
+
+    /// What queues are that are declared without a type.
+    pub fn default_queue_type(&self) -> QueueType {
+        let topology = self.topology.read();
+        let named = topology.settings.default_queue_type.as_deref();
+        named.and_then(QueueType::from_name).unwrap_or_default()
     }
 
     /// Other settings hold from now on, for what is declared from now on.

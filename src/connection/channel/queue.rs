@@ -11,7 +11,7 @@ use crate::broker::exchange::ExchangeKind;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::permission::Access;
 use crate::broker::queue_arguments;
-use crate::broker::queue_type::{QueueType, TypeRefusal};
+use crate::broker::queue_type::TypeRefusal;
 use crate::broker::refusal::{Entity, Refusal};
 use crate::broker::vhost::{DeleteConditions, QueueDeclaration, REPLY_QUEUE_PREFIX, REPLY_TO};
 use crate::store::Sequence;
@@ -66,8 +66,10 @@ impl Channel {
 
     fn declare(&mut self, session: &mut Session, declare: queue::Declare) -> Result<Reply, Denied> {
         let mut queue = entity_name(&declare.queue);
+        let default_type = session.vhost.default_queue_type();
         if queue.is_empty() {
-            let queue_type = queue_arguments::queue_type(&queue, &declare.arguments, QueueType::default())?;
+            let fitting = default_type.fitting(declare.durable, declare.exclusive, declare.auto_delete);
+            let queue_type = queue_arguments::queue_type(&queue, &declare.arguments, fitting)?;
             if !queue_type.may_be_server_named() {
                 return Err(queue_type.refuses(&queue, TypeRefusal::ServerNamed).into());
             }
@@ -86,7 +88,7 @@ impl Channel {
             durable: declare.durable,
             exclusive: declare.exclusive,
             auto_delete: declare.auto_delete,
-            default_type: QueueType::default(),
+            default_type,
             arguments: declare.arguments,
         };
         let declared = session
