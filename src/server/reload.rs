@@ -132,6 +132,12 @@ fn needs_restart(old: &Config, new: &Config) -> Vec<&'static str> {
         ("log.format", old.log.format != new.log.format),
         ("vhosts", old.vhosts != new.vhosts),
         ("users", old.users != new.users),
+        ("definitions", old.definitions != new.definitions),
+        ("policies", old.policies != new.policies),
+        (
+            "operator_policies",
+            old.operator_policies != new.operator_policies,
+        ),
     ];
     keys.iter()
         .filter(|(_, differs)| *differs)

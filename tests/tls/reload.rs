@@ -117,6 +117,17 @@ fn a_new_file_counts_for_new_connections_as_far_as_it_can() {
 }
 
 #[test]
+fn policies_and_definitions_wait_for_a_restart_and_are_named() {
+    let server = TestServer::start();
+    let policy = "[{ name = 'p', pattern = '', definition = { max-length = 1 } }]";
+    let changed = format!("policies = {policy}\noperator_policies = {policy}\ndefinitions = 'rabbit.json'\n");
+    fs::write(server.config(), changed).unwrap();
+    server.hang_up();
+    let named = "definitions policies operator_policies";
+    server.logged(&["WARN", "after a restart only", named]);
+}
+
+#[test]
 fn a_tls_listener_stays_until_a_restart() {
     let authority = Authority::new();
     let certificate_shown = authority.certify_broker();
