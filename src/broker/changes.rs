@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use tracing::{info, warn};
 
 use crate::store::access::{AccessChange, AccessRows, LimitOwner, LimitedResource};
-use crate::store::{Hold, Operation, Sequence};
+use crate::store::{Hold, Operation, Recovered, Sequence};
 
 use super::Broker;
 use super::accounts::{Accounts, ChangeRefused};
@@ -20,7 +20,7 @@ pub struct Declared {
     pub rows: AccessRows,
     /// Virtual hosts for when there are none otherwise.
     pub default_vhosts: AccessRows,
-    /// Users, with what they may do, for when there are none otherwise.
+    /// Users, with what they may do, for when there are none otherwise and the store never had any.
     pub default_users: AccessRows,
 }
 
@@ -133,10 +133,11 @@ impl Turn {
     /// # Errors
     /// When something that is stored or declared can not be used.
     pub(super) fn first(
-        stored: &AccessRows,
+        recovered: &Recovered,
         declared: Declared,
         accounts: &mut Accounts,
     ) -> Result<Self, ChangeRefused> {
+        let stored = &recovered.access;
         let mut unsaved = AccessRows::default();
         if stored.vhosts.is_empty() && declared.rows.vhosts.is_empty() {
             declared
@@ -144,7 +145,8 @@ impl Turn {
                 .changes()
                 .for_each(|change| unsaved.apply(&change));
         }
-        if stored.users.is_empty() && declared.rows.users.is_empty() {
+        // Once the last user was deleted, a well-known password must not come back by itself.
+        if !recovered.had_users && stored.users.is_empty() && declared.rows.users.is_empty() {
             declared
                 .default_users
                 .changes()

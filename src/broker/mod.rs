@@ -155,7 +155,7 @@ impl Broker {
             exchanges: Tally::new(parts.node_limits.exchanges),
         };
         let mut accounts = Accounts::new(parts.loopback_users, random.random());
-        let turn = Turn::first(&recovered.access, parts.declared, &mut accounts)?;
+        let turn = Turn::first(recovered, parts.declared, &mut accounts)?;
         let accounts = Arc::new(accounts);
         let broker = Self {
             alarms: Alarms::default(),

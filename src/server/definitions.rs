@@ -130,6 +130,7 @@ fn is_new(recovered: &Recovered) -> bool {
         && recovered.bindings.is_empty()
         && recovered.policies.is_empty()
         && recovered.access == AccessRows::default()
+        && !recovered.had_users
 }
 
 fn close(stores: &Stores) -> Result<(), ServerError> {

@@ -150,6 +150,13 @@ pub struct AccessRows {
     pub limits: Vec<LimitRow>,
 }
 
+impl AccessChange {
+    /// Whether it sets or deletes a user.
+    pub fn is_of_user(&self) -> bool {
+        matches!(self, Self::SetUser(_) | Self::DeleteUser(_))
+    }
+}
+
 impl AccessRows {
     /// The changes that lead from nothing to these rows, in an order in which each finds what it names.
     pub fn changes(&self) -> impl Iterator<Item = AccessChange> {

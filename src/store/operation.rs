@@ -298,6 +298,8 @@ pub struct Recovered {
     pub policies: Vec<PolicyRow>,
     /// Virtual hosts, users, permissions and limits.
     pub access: AccessRows,
+    /// A user was set or deleted once, though there may be none any more.
+    pub had_users: bool,
     /// What the durable exchanges delay.
     pub delays: Vec<RecoveredDelays>,
     /// Keys that were seen, by keeper and in the order in which they expire.

@@ -438,6 +438,24 @@ fn the_built_in_user_is_there_until_there_is_another_and_is_deleted_for_good() {
 }
 
 #[test]
+fn the_built_in_user_does_not_come_back_when_the_last_user_is_deleted() {
+    // The file names the vhosts, so that not even one of those is stored.
+    let default_users = built_in().default_users;
+    let start = || Declared {
+        default_users: default_users.clone(),
+        ..declared(AccessRows {
+            vhosts: vec![vhost_row("/", "")],
+            ..AccessRows::default()
+        })
+    };
+    let world = World::new(start());
+    assert_eq!(world.users(), ["guest"]);
+    world.change(&[AccessChange::DeleteUser("guest".into())]);
+    let again = world.restarted(start());
+    assert!(again.users().is_empty(), "{:?}", again.users());
+}
+
+#[test]
 fn a_deleted_vhost_leaves_nothing_in_the_store_and_takes_nothing_more() {
     let world = World::new(declared(everything()));
     world.declare("v", "q").unwrap();

@@ -29,6 +29,7 @@ pub(super) struct Disk {
     bindings: Vec<BindingRow>,
     policies: BTreeMap<(Arc<str>, PolicyKind, Arc<str>), PolicyRow>,
     access: AccessRows,
+    had_users: bool,
     pub delays: AllDelays,
     remembered: Remembered,
     next_queue: u32,
@@ -81,6 +82,7 @@ impl Disk {
             Operation::Unbind(row) => self.bindings.retain(|binding| *binding != row),
             Operation::Access(change) => {
                 self.access.apply(&change);
+                self.had_users |= change.is_of_user();
                 if let AccessChange::DeleteVhost(gone) = change {
                     self.policies.retain(|(vhost, ..), _| *vhost != gone);
                 }
@@ -164,6 +166,7 @@ impl Disk {
             bindings: self.bindings.clone(),
             policies: self.policies.values().cloned().collect(),
             access: self.access.clone(),
+            had_users: self.had_users,
             delays: self.delays.recover(),
             next_queue: self.next_queue,
             ..Recovered::default()

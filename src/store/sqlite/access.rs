@@ -31,7 +31,17 @@ pub(super) fn read(connection: &Connection) -> Result<AccessRows, StoreError> {
     all().map_err(database("read who may do what"))
 }
 
+/// Whether a user was ever set or deleted.
+pub(super) fn had_users(connection: &Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM meta WHERE name = 'had_users')";
+    let found = connection.query_row(sql, [], |row| row.get(0));
+    found.map_err(database("read who may do what"))
+}
+
 fn write(connection: &Connection, change: &AccessChange) -> rusqlite::Result<()> {
+    if change.is_of_user() {
+        run(connection, "INSERT OR IGNORE INTO meta VALUES ('had_users', 1)", [])?;
+    }
     match change {
         AccessChange::SetVhost(row) => run(
             connection,

@@ -26,6 +26,7 @@ pub(super) fn recover(connection: &Connection, state: &mut State) -> Result<Reco
         bindings: definitions::bindings(connection)?,
         policies: definitions::policies(connection)?,
         access: access::read(connection)?,
+        had_users: access::had_users(connection)?,
         delays: state.delays.recovered(),
         keys: remembered::keys(connection)?,
         history: remembered::history(connection)?,

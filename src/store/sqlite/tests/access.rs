@@ -117,7 +117,9 @@ proptest! {
         for change in &changes {
             model.apply(change);
         }
-        prop_assert_eq!(sorted(&open(directory.path()).1.access), sorted(&model));
+        let recovered = open(directory.path()).1;
+        prop_assert_eq!(sorted(&recovered.access), sorted(&model));
+        prop_assert_eq!(recovered.had_users, changes.iter().any(AccessChange::is_of_user));
         let mut again = AccessRows::default();
         for change in model.changes() {
             again.apply(&change);
