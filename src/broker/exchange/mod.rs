@@ -211,6 +211,11 @@ impl<D: Destination> Bindings<D> {
         }
     }
 
+    /// Whether some binding leads there.
+    pub fn leads_to(&self, destination: &D) -> bool {
+        self.by_destination.contains_key(destination)
+    }
+
     /// Whether nothing is bound.
     pub fn is_empty(&self) -> bool {
         self.len == 0

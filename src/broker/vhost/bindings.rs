@@ -172,7 +172,11 @@ impl Vhost {
         }
         let row = binding_row(&self.name, source, routing_key, arguments.clone(), destination);
         let mut operations = vec![Operation::Unbind(row)];
-        if exchange.definition.auto_delete && exchange.bindings.is_empty() {
+        let is_unused = exchange.definition.auto_delete && exchange.bindings.is_empty();
+        if !exchange.bindings.leads_to(destination) {
+            topology.forget_source(destination, source);
+        }
+        if is_unused {
             self.remove_exchanges(&mut topology, vec![Arc::clone(source)], &mut operations);
         }
         self.touch();

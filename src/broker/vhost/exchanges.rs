@@ -145,6 +145,7 @@ impl Vhost {
             for (destination, routing_key, arguments) in exchange.bindings.iter() {
                 let row = binding_row(&self.name, &name, routing_key, arguments.clone(), destination);
                 operations.push(Operation::Unbind(row));
+                topology.forget_source(destination, &name);
             }
             doomed.extend(self.remove_destination(
                 topology,

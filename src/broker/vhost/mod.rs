@@ -174,7 +174,7 @@ struct Topology {
     queues: FxHashMap<Arc<str>, Arc<LiveQueue>>,
     /// Queues of channels that wait for direct replies.
     reply_queues: FxHashMap<Arc<str>, Arc<LiveQueue>>,
-    /// Exchanges that bind a destination, or once did: where to look when it is deleted.
+    /// Exchanges that bind a destination: where to look when it is deleted.
     sources: FxHashMap<Destination, FxHashSet<Arc<str>>>,
     policies: Policies,
     settings: VhostSettings,
@@ -319,6 +319,16 @@ impl Topology {
             .insert(Arc::clone(source));
         Ok(exchange.bindings.bind(routing_key, arguments, destination))
     }
+
+    /// A source binds a destination no longer.
+    fn forget_source(&mut self, destination: &Destination, source: &str) {
+        if let Some(sources) = self.sources.get_mut(destination) {
+            sources.remove(source);
+            if sources.is_empty() {
+                self.sources.remove(destination);
+            }
+        }
+    }
 }
 
 /// The binding as the store keeps it.
@@ -342,3 +352,6 @@ fn binding_row(
         arguments,
     }
 }
+
+#[cfg(test)]
+mod tests;
