@@ -274,7 +274,7 @@ impl Vhost {
         let mut sequence = None;
         for message in history {
             let (route, traces) = self.pass_from(exchange, &message, &[message.routing_key()]);
-            sequence = sequence.max(traces.sequence);
+            sequence = sequence.max(traces.sequence).max(route.delay(&message));
             for queue in &route.queues {
                 sequence = sequence.max(replay(vec![message.clone()], queue));
             }

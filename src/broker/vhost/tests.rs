@@ -1,10 +1,15 @@
-//! What a vhost forgets.
+//! What a vhost forgets, and what exchanges pass on that remember.
 
 use std::time::Instant;
 
+use amq_protocol::types::AMQPValue;
+
 use super::*;
+use crate::amqp::content;
+use crate::amqp::field_table;
 use crate::broker::ConnectionId;
 use crate::clock::Timestamp;
+use crate::message::Message;
 use crate::store::memory::MemoryStore;
 
 fn vhost() -> Arc<Vhost> {
@@ -56,6 +61,12 @@ fn declare_queue(vhost: &Vhost, name: &str) -> Arc<LiveQueue> {
     declared.unwrap().queue
 }
 
+fn table(key: &str, value: AMQPValue) -> FieldTable {
+    let mut table = FieldTable::default();
+    table.insert(key.into(), value);
+    table
+}
+
 #[test]
 fn a_queue_remembers_no_exchange_that_does_not_lead_to_it() {
     let vhost = vhost();
@@ -88,4 +99,25 @@ fn a_queue_remembers_no_exchange_that_does_not_lead_to_it() {
         vhost.delete_exchange(&name, false).unwrap();
         assert!(vhost.topology.read().sources.is_empty(), "round {round}");
     }
+}
+
+#[test]
+fn a_history_is_given_to_an_exchange_that_delays() {
+    let vhost = vhost();
+    declare_exchange(&vhost, "history", "x-recent-history", FieldTable::default());
+    let delayed_type = AMQPValue::LongString("fanout".into());
+    declare_exchange(
+        &vhost,
+        "delays",
+        "x-delayed-message",
+        table("x-delayed-type", delayed_type),
+    );
+    let mut headers = Vec::new();
+    field_table::write(&mut headers, &table("x-delay", AMQPValue::LongInt(5000)));
+    let properties = content::with_headers(&[0, 0], Some(&headers));
+    let message = Message::new(b"history", b"k", &properties, b"body");
+    vhost.pass(&message, &[]);
+    let bound = vhost.bind_exchange(&"delays".into(), &"history".into(), b"", &FieldTable::default());
+    bound.unwrap();
+    assert_eq!(vhost.delayed("delays").unwrap().count(), 1);
 }
