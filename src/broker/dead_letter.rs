@@ -203,6 +203,32 @@ impl DeathReason {
     }
 }
 
+/// Whether a message has died in this queue before.
+pub fn has_died_in(message: &Message, queue: &str) -> bool {
+    has_death(message, b"queue", queue)
+}
+
+/// Whether a message was published to this exchange before it died.
+pub fn was_published_to(message: &Message, exchange: &str) -> bool {
+    has_death(message, b"exchange", exchange)
+}
+
+/// Whether one of a message's deaths names `name` as its queue or exchange.
+fn has_death(message: &Message, part: &[u8], name: &str) -> bool {
+    if !message.is_dead_letter() {
+        return false;
+    }
+    let headers = content::headers_range(message.properties());
+    let headers = headers.map_or(&[][..], |range| &message.properties()[range]);
+    let Some(Value::Array(deaths)) = field_table::lookup(headers, b"x-death") else {
+        return false;
+    };
+    Values::new(deaths).any(|death| match death {
+        Value::Table(death) => field_table::lookup(death, part) == Some(Value::LongString(name.as_bytes())),
+        _ => false,
+    })
+}
+
 /// Routing keys that CC added.
 fn copies(message: &Message) -> Vec<Vec<u8>> {
     let Some(range) = content::headers_range(message.properties()) else {

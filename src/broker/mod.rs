@@ -213,6 +213,12 @@ impl Broker {
                 .recover_delays(found)
                 .map_err(refused(what(), &found.row.vhost))?;
         }
+        for found in &recovered.queues {
+            let what = || format!("queue '{}'", found.row.name);
+            vhost(&found.row.vhost, &what)?
+                .recover_queue(found)
+                .map_err(refused(what(), &found.row.vhost))?;
+        }
         for rows in recovered
             .keys
             .chunk_by(|left, right| left.keeper.vhost == right.keeper.vhost)
@@ -228,12 +234,6 @@ impl Broker {
             let keeper = &rows[0].keeper;
             let what = || format!("the history of exchange '{}'", keeper.name);
             vhost(&keeper.vhost, &what)?.recover_history(rows);
-        }
-        for found in &recovered.queues {
-            let what = || format!("queue '{}'", found.row.name);
-            vhost(&found.row.vhost, &what)?
-                .recover_queue(found)
-                .map_err(refused(what(), &found.row.vhost))?;
         }
         for row in &recovered.bindings {
             let what = || format!("a binding from '{}' to '{}'", row.source, row.destination);

@@ -95,8 +95,8 @@ pub enum Refusal {
     VhostDeleted,
     /// There are as many as there may be.
     TooMany(TooMany),
-    /// The exchange's type can not work with an argument.
-    ExchangeArgument(String),
+    /// An exchange or queue can not work with an argument.
+    Argument(String),
     /// The store has no number left for another durable queue.
     NoMoreQueues,
 }
@@ -265,7 +265,7 @@ impl Refusal {
             Self::VhostDeleted => format!("vhost '{vhost}' is deleted"),
             Self::TooMany(what) => what.explanation(vhost),
             Self::NoMoreQueues => "the store's numbers for durable queues are used up".to_owned(),
-            Self::Binding(text) | Self::ExchangeArgument(text) => text.clone(),
+            Self::Binding(text) | Self::Argument(text) => text.clone(),
         }
     }
 }

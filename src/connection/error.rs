@@ -95,7 +95,7 @@ fn code(refusal: &Refusal) -> ReplyCode {
         | Refusal::NoMoreQueues
         | Refusal::TooMany(_)
         | Refusal::Binding(_)
-        | Refusal::ExchangeArgument(_) => ReplyCode::PreconditionFailed,
+        | Refusal::Argument(_) => ReplyCode::PreconditionFailed,
     }
 }
 

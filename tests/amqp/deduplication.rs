@@ -9,7 +9,9 @@ use lapin::{BasicProperties, Channel, Confirmation, ExchangeKind};
 use tokio::time::timeout;
 
 use crate::support::DEADLINE;
-use crate::world::{World, bind, consume, declare, declare_exchange, next, publish, publish_with, take_all};
+use crate::world::{
+    World, bind, body, consume, declare, declare_exchange, next, publish, publish_with, take_all,
+};
 
 fn table(pairs: &[(&str, AMQPValue)]) -> FieldTable {
     let mut table = FieldTable::default();
@@ -253,6 +255,63 @@ async fn dead_letters_are_taken_once_too() {
     assert_eq!(take_all(&world.channel, "queue").await, ["a"]);
 }
 
+/// Rejects what comes to "work", so that it comes back through the queue "retry", and expects it again and again.
+async fn retry(world: &World) {
+    let back = [
+        ("x-message-ttl", AMQPValue::LongInt(10)),
+        ("x-dead-letter-exchange", text("again")),
+    ];
+    let options = QueueDeclareOptions::default();
+    world
+        .channel
+        .queue_declare("retry".into(), options, table(&back))
+        .await
+        .unwrap();
+    let mut consumer = consume(&world.channel, "work").await;
+    for _ in 0..3 {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(body(&delivery), "a");
+        let reject = BasicRejectOptions { requeue: false };
+        delivery.acker.reject(reject).await.unwrap();
+    }
+}
+
+fn to_retry() -> [(&'static str, AMQPValue); 2] {
+    [
+        ("x-dead-letter-exchange", text("")),
+        ("x-dead-letter-routing-key", text("retry")),
+    ]
+}
+
+#[tokio::test]
+async fn a_message_that_comes_back_to_be_tried_again_is_no_duplicate_to_its_exchange() {
+    let world = World::start().await;
+    let options = QueueDeclareOptions::default();
+    world
+        .channel
+        .queue_declare("work".into(), options, table(&to_retry()))
+        .await
+        .unwrap();
+    declare_unique(&world.channel, "again", ExchangeKind::Fanout, table(&[on()])).await;
+    bind(&world.channel, "work", "again", "").await;
+    for body in ["a", "b"] {
+        publish_with(&world.channel, "again", "", body.as_bytes(), with_key(text("1"))).await;
+    }
+    retry(&world).await;
+}
+
+#[tokio::test]
+async fn a_message_that_comes_back_to_be_tried_again_is_no_duplicate_to_its_queue() {
+    let world = World::start().await;
+    declare_unique_queue(&world.channel, "work", &to_retry()).await;
+    declare_exchange(&world.channel, "again", ExchangeKind::Fanout).await;
+    bind(&world.channel, "work", "again", "").await;
+    for body in ["a", "b"] {
+        publish_with(&world.channel, "", "work", body.as_bytes(), with_key(text("1"))).await;
+    }
+    retry(&world).await;
+}
+
 #[tokio::test]
 async fn a_transaction_takes_keys_when_it_commits() {
     let world = World::start().await;
@@ -276,4 +335,74 @@ async fn a_transaction_takes_keys_when_it_commits() {
     channel.tx_commit().await.unwrap();
     publish_with(&world.channel, "unique", "", b"late", with_key(text("1"))).await;
     assert_eq!(take_all(&world.channel, "queue").await, ["done"]);
+}
+
+/// A queue that takes keys once.
+async fn declare_unique_queue(channel: &Channel, queue: &str, more: &[(&str, AMQPValue)]) {
+    let arguments = [&[on()], more].concat();
+    channel
+        .queue_declare(queue.into(), QueueDeclareOptions::default(), table(&arguments))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_queue_takes_a_key_once_whatever_way_it_comes() {
+    let world = World::start().await;
+    declare_unique_queue(&world.channel, "queue", &[]).await;
+    declare(&world.channel, "other").await;
+    for queue in ["queue", "other"] {
+        bind(&world.channel, queue, "amq.fanout", "").await;
+    }
+    publish_with(&world.channel, "", "queue", b"a", with_key(text("1"))).await;
+    publish_with(&world.channel, "amq.fanout", "", b"b", with_key(text("1"))).await;
+    publish_with(&world.channel, "amq.fanout", "", b"c", with_key(text("2"))).await;
+    assert!(
+        mandatory(&world.channel, "amq.fanout", with_key(text("2")))
+            .await
+            .is_none()
+    );
+    publish(&world.channel, "", "queue", "no key").await;
+    publish(&world.channel, "", "queue", "no key").await;
+    assert_eq!(
+        take_all(&world.channel, "queue").await,
+        ["a", "c", "no key", "no key"]
+    );
+    assert_eq!(take_all(&world.channel, "other").await, ["b", "c", "mandatory"]);
+    publish_with(
+        &world.channel,
+        "",
+        "queue",
+        b"consumed, and known",
+        with_key(text("1")),
+    )
+    .await;
+    assert!(take_all(&world.channel, "queue").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_queue_that_refused_a_message_takes_it_when_there_is_room() {
+    let world = World::start().await;
+    let full = [
+        ("x-max-length", AMQPValue::LongInt(1)),
+        ("x-overflow", text("reject-publish")),
+    ];
+    declare_unique_queue(&world.channel, "queue", &full).await;
+    publish(&world.channel, "", "queue", "fills it").await;
+    let publish_again = || {
+        let options = BasicPublishOptions::default();
+        world
+            .channel
+            .basic_publish("".into(), "queue".into(), options, b"again", with_key(text("1")))
+    };
+    for _ in 0..2 {
+        let confirm = publish_again().await.unwrap();
+        assert!(timeout(DEADLINE, confirm).await.unwrap().unwrap().is_nack());
+    }
+    assert_eq!(take_all(&world.channel, "queue").await, ["fills it"]);
+    for _ in 0..2 {
+        let confirm = publish_again().await.unwrap();
+        assert!(timeout(DEADLINE, confirm).await.unwrap().unwrap().is_ack());
+    }
+    assert_eq!(take_all(&world.channel, "queue").await, ["again"]);
 }

@@ -128,6 +128,18 @@ fn kill_nine_while_all_is_published_again_and_again_neither_loses_nor_doubles() 
 }
 
 #[test]
+fn kill_nine_neither_loses_nor_doubles_in_a_queue_that_takes_keys_once() {
+    let mut server = TestServer::start();
+    let mut client = connect(&server);
+    let on = table("x-message-deduplication", AMQPValue::Boolean(true));
+    client.declare_typed("queue-1", &on).unwrap();
+    let end = publish_through_kills(&mut server, "");
+    let mut found = numbers(&mut connect(&server), "queue-1");
+    found.sort_unstable();
+    assert_eq!(found, (0..end).collect::<Vec<_>>());
+}
+
+#[test]
 fn keys_are_known_after_a_clean_restart_and_gone_with_their_exchange() {
     let mut server = TestServer::start();
     let mut client = connect(&server);

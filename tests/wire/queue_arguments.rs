@@ -292,3 +292,34 @@ fn a_redeclaration_names_the_first_difference() {
     let mut again = Client::open(server.address());
     again.call(&queue_delete("arg-same", 0), 1, (50, 41));
 }
+
+#[test]
+fn odd_wishes_for_deduplication_are_406() {
+    let on = entry("x-message-deduplication", b't', &[1]);
+    let row = |name, arguments: Vec<u8>, text: &str| {
+        channel(
+            name,
+            queue_declare("qa-dedup", 8, &arguments),
+            406,
+            text,
+            (50, 10),
+        )
+    };
+    check(vec![
+        row(
+            "not a boolean",
+            int("x-message-deduplication", 1),
+            "PRECONDITION_FAILED - Invalid argument, 'x-message-deduplication' must be a boolean",
+        ),
+        row(
+            "no time",
+            [on.clone(), int("x-cache-ttl", 0)].concat(),
+            "PRECONDITION_FAILED - Invalid argument, 'x-cache-ttl' must be an integer greater than 0",
+        ),
+        row(
+            "no keys",
+            [on, int("x-cache-size", -1)].concat(),
+            "PRECONDITION_FAILED - Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
+        ),
+    ]);
+}

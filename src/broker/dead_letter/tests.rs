@@ -73,6 +73,23 @@ fn die(message: &Message, reason: DeathReason, queue: &str) -> Burial {
     Burial::new(message, reason, queue, &target(None), now())
 }
 
+#[test]
+fn a_dead_letter_tells_where_it_died_and_what_a_client_says_is_not_believed() {
+    let mut sent = FieldTable::default();
+    let claimed = table(&[("queue", text("q")), ("exchange", text("x"))]);
+    sent.insert("x-death".into(), array(&[AMQPValue::FieldTable(claimed)]));
+    let message = message(&sent, None);
+    assert!(!has_died_in(&message, "q") && !was_published_to(&message, "x"));
+    let once = die(&message, DeathReason::Rejected, "a").message;
+    let twice = die(&once, DeathReason::Expired, "b").message;
+    for (queue, is_one) in [("a", true), ("b", true), ("q", false), ("", false)] {
+        assert_eq!(has_died_in(&twice, queue), is_one, "{queue}");
+    }
+    for (exchange, is_one) in [("orders", true), ("dlx", true), ("x", false)] {
+        assert_eq!(was_published_to(&twice, exchange), is_one, "{exchange}");
+    }
+}
+
 /// `exchange`, `queue` and `reason` of the first or last death.
 fn told(message: &Message, which: &str) -> [AMQPValue; 3] {
     ["exchange", "queue", "reason"].map(|part| header(message, &format!("x-{which}-death-{part}")))

@@ -1,4 +1,4 @@
-//! Keys that were seen, each until a time; a bounded number of them.
+//! Keys that were seen, each kept until a time; a bounded number of them.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,13 @@ use rustc_hash::FxHashMap;
 use crate::clock::Timestamp;
 use crate::store::MessageKey;
 
-/// A set that forgets: what has expired, and what expires next when it is full. Some eighty bytes per key.
+use super::Place;
+
+/// A set that forgets: those whose time is over, and when it is full the next. Some hundred bytes per key.
 #[derive(Debug)]
 pub struct KnownKeys {
     by_key: FxHashMap<MessageKey, Known>,
-    by_expiry: BTreeSet<(Timestamp, MessageKey)>,
+    by_end: BTreeSet<(Timestamp, MessageKey)>,
     /// Keys at most.
     max: usize,
 }
@@ -19,35 +21,40 @@ pub struct KnownKeys {
 /// What is known of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
-    /// Until when it is known.
+    /// The end of its window.
     pub expires_at: Timestamp,
+    /// Until when it is kept: longer than its window while its message may be in a queue.
+    pub kept_until: Timestamp,
     /// The store has it too.
     pub is_stored: bool,
+    /// Where its message entered a queue.
+    pub place: Option<Place>,
 }
 
 impl KnownKeys {
-    /// No keys; of more than `max`, the ones that expire first are forgotten.
+    /// No keys; of more than `max`, those whose time is over first are forgotten.
     pub fn new(max: usize) -> Self {
         Self {
             by_key: FxHashMap::default(),
-            by_expiry: BTreeSet::new(),
+            by_end: BTreeSet::new(),
             max,
         }
     }
 
-    /// What is known of a key at that time.
-    pub fn get(&self, key: &MessageKey, now: Timestamp) -> Option<&Known> {
-        self.by_key.get(key).filter(|known| known.expires_at > now)
+    /// What is known of a key, whose window may be over.
+    pub fn get(&self, key: &MessageKey) -> Option<&Known> {
+        self.by_key.get(key)
     }
 
     /// Adds a key, in the place of what was known of it. Returns how many keys of the store were forgotten for it.
     pub fn insert(&mut self, key: MessageKey, known: Known) -> usize {
         self.remove(&key);
         self.by_key.insert(key, known);
-        self.by_expiry.insert((known.expires_at, key));
+        self.by_end.insert((known.kept_until, key));
         let mut forgotten = 0;
         while self.by_key.len() > self.max {
-            forgotten += self.pop();
+            let known = self.pop().expect("there are more than none");
+            forgotten += usize::from(known.1.is_stored);
         }
         forgotten
     }
@@ -55,36 +62,31 @@ impl KnownKeys {
     /// Forgets a key; returns what was known.
     pub fn remove(&mut self, key: &MessageKey) -> Option<Known> {
         let known = self.by_key.remove(key)?;
-        self.by_expiry.remove(&(known.expires_at, *key));
+        self.by_end.remove(&(known.kept_until, *key));
         Some(known)
     }
 
-    /// Forgets what has expired; returns how many of these keys the store has.
-    pub fn expire(&mut self, now: Timestamp) -> usize {
-        let mut forgotten = 0;
-        while self.first().is_some_and(|first| first <= now) {
-            forgotten += self.pop();
-        }
-        forgotten
+    /// Takes out a key whose time is over.
+    pub fn pop_due(&mut self, now: Timestamp) -> Option<(MessageKey, Known)> {
+        self.first().filter(|first| *first <= now)?;
+        self.pop()
     }
 
-    /// When the next key expires.
+    /// When the time of the next key is over.
     pub fn first(&self) -> Option<Timestamp> {
-        self.by_expiry.first().map(|(at, _)| *at)
+        self.by_end.first().map(|(at, _)| *at)
     }
 
-    /// How many keys are held, expired ones included.
+    /// How many keys are kept.
     pub fn len(&self) -> usize {
         self.by_key.len()
     }
 
-    /// Forgets the key that expires first; 1 if the store has it.
-    fn pop(&mut self) -> usize {
-        let known = self
-            .by_expiry
-            .pop_first()
-            .and_then(|(_, key)| self.by_key.remove(&key));
-        known.is_some_and(|known| known.is_stored).into()
+    /// Forgets the key whose time is over first.
+    fn pop(&mut self) -> Option<(MessageKey, Known)> {
+        let (_, key) = self.by_end.pop_first()?;
+        let known = self.by_key.remove(&key);
+        Some((key, known.expect("each key is in both")))
     }
 }
 
@@ -101,19 +103,23 @@ mod tests {
     }
 
     #[test]
-    fn a_full_set_forgets_what_expires_first() {
+    fn a_full_set_forgets_whose_time_is_over_first() {
         let mut keys = KnownKeys::new(2);
-        let known = |expires_at, is_stored| Known {
-            expires_at: at(expires_at),
+        let known = |kept_until, is_stored| Known {
+            expires_at: at(1),
+            kept_until: at(kept_until),
             is_stored,
+            place: None,
         };
         let key = |number| MessageKey([number; 16]);
         assert_eq!(keys.insert(key(1), known(30, true)), 0);
         assert_eq!(keys.insert(key(2), known(20, true)), 0);
         assert_eq!(keys.insert(key(3), known(40, false)), 1);
-        assert_eq!(keys.get(&key(2), at(1)), None);
-        assert_eq!(keys.get(&key(1), at(29)), Some(&known(30, true)));
-        assert_eq!(keys.get(&key(1), at(30)), None);
+        assert_eq!(keys.get(&key(2)), None);
+        assert_eq!(keys.get(&key(1)), Some(&known(30, true)));
+        assert_eq!(keys.pop_due(at(29)), None);
+        assert_eq!(keys.pop_due(at(30)), Some((key(1), known(30, true))));
+        keys.insert(key(1), known(30, true));
         assert_eq!(keys.len(), 2);
     }
 
@@ -130,17 +136,20 @@ mod tests {
                 match action {
                     0 => {
                         now += after;
-                        let stored = model.values().filter(|known| known.expires_at <= at(now) && known.is_stored);
-                        prop_assert_eq!(keys.expire(at(now)), stored.count());
-                        model.retain(|_, known| known.expires_at > at(now));
+                        while let Some((key, known)) = keys.pop_due(at(now)) {
+                            prop_assert_eq!(model.remove(&key.0[0]), Some(known));
+                        }
+                        prop_assert!(model.values().all(|known| known.kept_until > at(now)));
                     }
                     1 => prop_assert_eq!(keys.remove(&key), model.remove(&number)),
                     _ => {
-                        let known = Known { expires_at: at(now + after), is_stored };
+                        let known = Known {
+                            expires_at: at(1),
+                            kept_until: at(now + after), is_stored, place: None };
                         model.insert(number, known);
                         let mut stored = 0;
                         if model.len() > 5 {
-                            let first = model.iter().min_by_key(|(number, known)| (known.expires_at, **number));
+                            let first = model.iter().min_by_key(|(number, known)| (known.kept_until, **number));
                             let first = *first.unwrap().0;
                             stored = model.remove(&first).unwrap().is_stored.into();
                         }
@@ -148,10 +157,9 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(keys.len(), model.len());
-                prop_assert_eq!(keys.first(), model.values().map(|known| known.expires_at).min());
+                prop_assert_eq!(keys.first(), model.values().map(|known| known.kept_until).min());
                 for number in 0..8 {
-                    let known = model.get(&number).filter(|known| known.expires_at > at(now));
-                    prop_assert_eq!(keys.get(&MessageKey([number; 16]), at(now)), known);
+                    prop_assert_eq!(keys.get(&MessageKey([number; 16])), model.get(&number));
                 }
             }
         }

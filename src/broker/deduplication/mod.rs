@@ -11,13 +11,62 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::clock::Timestamp;
-use crate::store::{Keeper, KeyRow, MemoryChange, MessageKey, Operation, Sequence, Store};
+use crate::store::{Keeper, KeyRow, MemoryChange, MessageKey, Operation, Position, Sequence, Store};
 
 use self::known_keys::{Known, KnownKeys};
 pub use self::rules::{Rules, RulesRefusal, X_MESSAGE_DEDUPLICATION};
 
 /// Keys of the store that were forgotten before it is told so.
 const FORGOTTEN_MAX: usize = 256;
+
+/// Keys whose window is over that a message lets go of.
+const SWEPT_MAX: usize = 16;
+
+/// Where a message entered a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Its own priority.
+    pub priority: u8,
+    /// Its position.
+    pub position: Position,
+    /// When it expires.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Who may still have messages whose window is over. While it has one, its key is known.
+pub trait Holder {
+    /// Whether the message that entered at that place is still there.
+    fn holds(&self, place: Place, now: Timestamp) -> bool;
+
+    /// The same at little cost: yes is not sure.
+    fn may_hold(&self, place: Place, now: Timestamp) -> bool;
+}
+
+/// An exchange, which holds nothing.
+struct Passer;
+
+impl Holder for Passer {
+    fn holds(&self, _: Place, _: Timestamp) -> bool {
+        false
+    }
+
+    fn may_hold(&self, _: Place, _: Timestamp) -> bool {
+        false
+    }
+}
+
+/// A message that is to be taken if its key is not known.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Its key.
+    pub key: MessageKey,
+    /// Its property flags and values.
+    pub properties: &'a [u8],
+    /// It survives a restart.
+    pub is_persistent: bool,
+    /// Where it enters a queue.
+    pub place: Option<Place>,
+}
 
 /// What an exchange or a queue knows. It tells its caller what the store has to know.
 #[derive(Debug)]
@@ -31,7 +80,7 @@ pub struct Deduplicator {
     forgotten: usize,
 }
 
-/// A deduplicator of an exchange, which many publishers share.
+/// A deduplicator that many publishers share.
 #[derive(Debug)]
 pub struct Deduplication {
     rules: Rules,
@@ -57,7 +106,9 @@ impl Deduplicator {
         for row in rows {
             let known = Known {
                 expires_at: row.expires_at,
+                kept_until: row.expires_at,
                 is_stored: true,
+                place: None,
             };
             self.forgotten += self.keys.insert(row.key, known);
         }
@@ -68,32 +119,68 @@ impl Deduplicator {
         self.rules.key(properties)
     }
 
-    /// Whether a message with this key was taken.
-    pub fn knows(&self, key: &MessageKey, now: Timestamp) -> bool {
-        self.keys.get(key, now).is_some()
+    /// Whether a message with this key was taken, and its window is not over or `holder` still has it.
+    pub fn knows(&self, key: &MessageKey, now: Timestamp, holder: &impl Holder) -> bool {
+        self.keys.get(key).is_some_and(|known| {
+            known.expires_at > now || known.place.is_some_and(|place| holder.holds(place, now))
+        })
     }
 
-    /// Takes a message with this key, if none was taken: false for a duplicate. `is_persistent` is whether the message
-    /// survives a restart.
+    /// Takes a message, if none with its key was taken: false for a duplicate.
     pub fn accept(
         &mut self,
-        key: MessageKey,
-        properties: &[u8],
-        is_persistent: bool,
+        candidate: &Candidate<'_>,
         now: Timestamp,
+        holder: &impl Holder,
         operations: &mut Vec<Operation>,
     ) -> bool {
-        self.forgotten += self.keys.expire(now);
-        if self.knows(&key, now) {
-            return false;
+        let is_duplicate = self.knows(&candidate.key, now, holder);
+        if !is_duplicate {
+            self.remember(candidate, now, holder, operations);
         }
+        !is_duplicate
+    }
+
+    /// Remembers a message, whose window begins now, whether or not one with its key was taken.
+    pub fn remember(
+        &mut self,
+        candidate: &Candidate<'_>,
+        now: Timestamp,
+        holder: &impl Holder,
+        operations: &mut Vec<Operation>,
+    ) {
+        let expires_at = now.plus(self.rules.window(candidate.properties));
         let known = Known {
-            expires_at: now.plus(self.rules.window(properties)),
-            is_stored: is_persistent && self.is_stored,
+            expires_at,
+            kept_until: expires_at,
+            is_stored: candidate.is_persistent && self.is_stored,
+            place: candidate.place,
         };
-        self.forgotten += self.keys.insert(key, known);
+        let replaced = self.keys.get(&candidate.key);
+        self.forgotten += usize::from(replaced.is_some_and(|known| known.is_stored));
+        self.forgotten += self.keys.insert(candidate.key, known);
         if known.is_stored {
-            operations.push(MemoryChange::RememberKey(self.row(key, known)).into());
+            operations.push(MemoryChange::RememberKey(self.row(candidate.key, known)).into());
+        }
+        self.sweep(now, holder, operations);
+    }
+
+    /// Forgets some of the keys whose window is over, and keeps those of messages that may still be there.
+    fn sweep(&mut self, now: Timestamp, holder: &impl Holder, operations: &mut Vec<Operation>) {
+        for _ in 0..SWEPT_MAX {
+            let Some((key, known)) = self.keys.pop_due(now) else {
+                break;
+            };
+            // After a restart only windows count.
+            self.forgotten += usize::from(known.is_stored);
+            if known.place.is_some_and(|place| holder.may_hold(place, now)) {
+                let kept = Known {
+                    kept_until: now.plus(self.rules.window(&[])),
+                    is_stored: false,
+                    ..known
+                };
+                self.forgotten += self.keys.insert(key, kept);
+            }
         }
         if self.forgotten >= FORGOTTEN_MAX {
             self.forgotten = 0;
@@ -103,21 +190,21 @@ impl Deduplicator {
             };
             operations.push(forget.into());
         }
-        true
     }
 
     /// The message was not taken after all.
     pub fn forget(&mut self, key: MessageKey, operations: &mut Vec<Operation>) {
         if let Some(known) = self.keys.remove(&key)
             && known.is_stored
+            && self.is_stored
         {
             operations.push(MemoryChange::ForgetKey(self.row(key, known)).into());
         }
     }
 
-    /// The keeper is gone.
-    pub fn forget_all(&self, operations: &mut Vec<Operation>) {
-        if self.is_stored {
+    /// The keeper is gone: nothing more is stored, since another may come under its name.
+    pub fn forget_all(&mut self, operations: &mut Vec<Operation>) {
+        if std::mem::take(&mut self.is_stored) {
             let forget = MemoryChange::ForgetKeys {
                 keeper: Arc::clone(&self.keeper),
                 before: Timestamp::from_millis(u64::MAX),
@@ -163,18 +250,32 @@ impl Deduplication {
 
     /// Whether a message with this key was taken.
     pub fn knows(&self, key: &MessageKey, now: Timestamp) -> bool {
-        self.deduplicator.lock().knows(key, now)
+        self.knows_in(&Passer, key, now)
     }
 
-    /// Takes a message with this key, if none was taken: false for a duplicate. The caller holds the store, so that
-    /// the key is in the group of what the message enters.
-    pub fn accept(&self, key: MessageKey, properties: &[u8], is_persistent: bool, now: Timestamp) -> bool {
+    /// The same for a queue.
+    pub fn knows_in(&self, queue: &impl Holder, key: &MessageKey, now: Timestamp) -> bool {
+        self.deduplicator.lock().knows(key, now, queue)
+    }
+
+    /// Takes a message, if none with its key was taken: false for a duplicate. The caller holds the store, so that the
+    /// key is in the group of what the message enters.
+    pub fn accept(&self, candidate: &Candidate<'_>, now: Timestamp) -> bool {
         let mut deduplicator = self.deduplicator.lock();
         let mut operations = Vec::new();
-        let is_new = deduplicator.accept(key, properties, is_persistent, now, &mut operations);
+        let is_new = deduplicator.accept(candidate, now, &Passer, &mut operations);
         // Under the lock: whoever finds the key known finds it appended as well.
         self.append(operations);
         is_new
+    }
+
+    /// Remembers a message that `queue` has taken. Its caller holds the store, and the queue, so that whoever finds
+    /// the key known finds both appended.
+    pub fn remember_in(&self, queue: &impl Holder, candidate: &Candidate<'_>, now: Timestamp) {
+        let mut deduplicator = self.deduplicator.lock();
+        let mut operations = Vec::new();
+        deduplicator.remember(candidate, now, queue, &mut operations);
+        self.append(operations);
     }
 
     /// The message was not taken after all.
@@ -185,7 +286,7 @@ impl Deduplication {
         self.append(operations);
     }
 
-    /// The exchange is gone.
+    /// The exchange or queue is gone.
     pub fn forget_all(&self, operations: &mut Vec<Operation>) {
         self.deduplicator.lock().forget_all(operations);
     }

@@ -40,10 +40,19 @@ fn key(number: u64) -> MessageKey {
     MessageKey(bytes)
 }
 
+fn candidate(number: u64) -> Candidate<'static> {
+    Candidate {
+        key: key(number),
+        properties: &[0, 0],
+        is_persistent: true,
+        place: None,
+    }
+}
+
 /// Accepts a persistent message.
 fn accept(deduplicator: &mut Deduplicator, number: u64, now: u64) -> (bool, Vec<Operation>) {
     let mut operations = Vec::new();
-    let is_new = deduplicator.accept(key(number), &[0, 0], true, at(now), &mut operations);
+    let is_new = deduplicator.accept(&candidate(number), at(now), &Passer, &mut operations);
     (is_new, operations)
 }
 
@@ -64,7 +73,7 @@ fn a_key_is_taken_once_within_the_window_which_does_not_move() {
             (is_new, usize::from(is_new)),
             "at {now}"
         );
-        assert!(keys.knows(&key(7), at(now)));
+        assert!(keys.knows(&key(7), at(now), &Passer));
     }
     assert_eq!(keys.key_count(), 1);
 }
@@ -87,7 +96,11 @@ fn a_message_that_was_not_taken_may_come_again() {
 fn only_keys_of_persistent_messages_in_durable_keepers_are_stored() {
     let told = |mut keys: Deduplicator, is_persistent| {
         let mut operations = Vec::new();
-        assert!(keys.accept(key(1), &[0, 0], is_persistent, at(1), &mut operations));
+        let candidate = Candidate {
+            is_persistent,
+            ..candidate(1)
+        };
+        assert!(keys.accept(&candidate, at(1), &Passer, &mut operations));
         keys.forget(key(1), &mut operations);
         keys.forget_all(&mut operations);
         operations.len()
@@ -128,11 +141,14 @@ fn the_store_forgets_what_has_expired_and_what_was_too_much() {
     let mut again = deduplicator(&[("x-cache-size", AMQPValue::LongInt(500))], true);
     again.recover(&left);
     for number in 2_500..3_000 {
-        assert!(again.knows(&key(number), at(3_001)), "{number}");
+        assert!(again.knows(&key(number), at(3_001), &Passer), "{number}");
     }
     assert_eq!(again.key_count(), 500);
-    let (is_new, operations) = accept(&mut again, 9_999, 10_000);
-    assert!(is_new);
+    // Each message lets go of some.
+    let operations: Vec<_> = (0..32)
+        .flat_map(|number| accept(&mut again, 9_000 + number, 10_000).1)
+        .collect();
+    assert_eq!(again.key_count(), 32);
     assert!(
         operations
             .iter()
@@ -146,8 +162,8 @@ fn who_finds_a_key_known_waits_for_it() {
     let store = Arc::new(MemoryStore::default());
     let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
     let keys = Deduplication::new(rules(&[]), keeper(), true, &shared);
-    assert!(keys.accept(key(1), &[0, 0], true, at(1)));
-    assert!(!keys.accept(key(1), &[0, 0], true, at(1)));
+    assert!(keys.accept(&candidate(1), at(1)));
+    assert!(!keys.accept(&candidate(1), at(1)));
     let sequence = keys.appended().expect("keys are stored");
     assert!(store.committed() < sequence);
     store.commit_all();
@@ -155,4 +171,67 @@ fn who_finds_a_key_known_waits_for_it() {
     assert!(keys.knows(&key(1), at(2)));
     keys.forget(key(1));
     assert_eq!(keys.key_count(), 0);
+}
+
+/// A queue that holds these positions, and can not always tell at once.
+struct Held(Vec<u64>);
+
+impl Holder for Held {
+    fn holds(&self, place: Place, _: Timestamp) -> bool {
+        self.0.contains(&place.position.0)
+    }
+
+    fn may_hold(&self, _: Place, _: Timestamp) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_key_is_known_beyond_its_window_while_its_message_is_held() {
+    let mut keys = deduplicator(&[("x-cache-ttl", AMQPValue::LongInt(100))], true);
+    let mut operations = Vec::new();
+    let at_place = |number| Candidate {
+        place: Some(Place {
+            priority: 0,
+            position: Position(number),
+            expires_at: None,
+        }),
+        ..candidate(number)
+    };
+    let mut held = Held(vec![1, 2]);
+    for number in 1..=3 {
+        assert!(keys.accept(&at_place(number), at(1), &held, &mut operations));
+    }
+    // The sweep keeps them, for all may be held. That makes none of them known that is not.
+    assert!(keys.accept(&at_place(9), at(150), &held, &mut operations));
+    for (number, is_known) in [(1, true), (2, true), (3, false)] {
+        assert_eq!(keys.knows(&key(number), at(150), &held), is_known, "{number}");
+    }
+    assert!(!keys.accept(&at_place(1), at(151), &held, &mut operations));
+    held.0.clear();
+    assert!(keys.accept(&at_place(1), at(152), &held, &mut operations));
+    assert!(!keys.knows(&key(2), at(152), &held));
+}
+
+#[test]
+fn keys_of_messages_that_are_gone_are_swept() {
+    let mut keys = deduplicator(&[("x-cache-ttl", AMQPValue::LongInt(100))], true);
+    for number in 0..1_000 {
+        assert!(accept(&mut keys, number, 1).0);
+    }
+    for number in 0..100 {
+        assert!(accept(&mut keys, 5_000 + number, 200).0);
+    }
+    assert_eq!(keys.key_count(), 100);
+}
+
+#[test]
+fn nothing_is_stored_once_the_keeper_is_gone() {
+    let mut keys = deduplicator(&[], true);
+    assert_eq!(accept(&mut keys, 1, 1).1.len(), 1);
+    let mut operations = Vec::new();
+    keys.forget_all(&mut operations);
+    assert_eq!(operations.len(), 1);
+    keys.forget(key(1), &mut operations);
+    assert_eq!((accept(&mut keys, 2, 1).1.len(), operations.len()), (0, 1));
 }

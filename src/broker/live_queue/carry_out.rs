@@ -56,11 +56,10 @@ impl LiveQueue {
         (result, self.carry_out(state))
     }
 
-    /// A durable queue's dead letters leave it and enter others in one group.
+    /// A durable queue's dead letters leave it and enter others in one group; a message and its key enter in one.
     pub(super) fn hold(&self) -> Option<Hold<'_>> {
-        self.buries
-            .load(Ordering::Acquire)
-            .then(|| Hold::new(&*self.store))
+        let needs_group = self.buries.load(Ordering::Acquire) || self.deduplicates();
+        needs_group.then(|| Hold::new(&*self.store))
     }
 
     /// Does what had to wait for the lock to go.

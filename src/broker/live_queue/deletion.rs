@@ -39,6 +39,9 @@ impl LiveQueue {
         // Levels go before the queue that they are part of.
         let stored = state.stored.drain(..).rev().flatten();
         let mut deletions: Vec<_> = stored.map(Operation::DeleteQueue).collect();
+        if let Some(deduplication) = &self.deduplication {
+            deduplication.forget_all(&mut deletions);
+        }
         let sequence = (!deletions.is_empty()).then(|| self.store.append(&mut deletions));
         Ok((ready, sequence))
     }

@@ -7,6 +7,7 @@ mod consumers;
 mod deletion;
 mod origin;
 mod surroundings;
+mod take;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +21,7 @@ use crate::message::Message;
 use crate::store::{Operation, Position, QueueId, QueueRow, Sequence, Store};
 
 use super::ConnectionId;
+use super::deduplication::Deduplication;
 use super::outbox::Outbox;
 use super::queue::consumers::Activation;
 use super::queue::effects::{DeadLetter, DeliveryHandle, Effects};
@@ -116,6 +118,8 @@ pub struct LiveQueue {
     timer: TimerId,
     /// It is durable and dead letters go somewhere: removal and publish have to be one group of the store.
     buries: AtomicBool,
+    /// It takes messages with the same key once.
+    deduplication: Option<Deduplication>,
     state: Mutex<State>,
 }
 
@@ -134,10 +138,10 @@ impl LiveQueue {
 
     /// Adds messages and gives them out. Dropped when the queue is gone.
     pub fn publish(self: &Arc<Self>, messages: impl Iterator<Item = Message>) -> Published {
-        let (rejected, outcome) = self.change(|queue, now, effects| publish(queue, messages, now, effects));
+        let (taken, outcome) = self.change(|queue, now, effects| self.take(queue, messages, now, effects));
         Published {
-            sequence: outcome.sequence,
-            rejected,
+            sequence: outcome.sequence.max(taken.known_since),
+            rejected: taken.rejected,
         }
     }
 
@@ -147,12 +151,12 @@ impl LiveQueue {
         self: &Arc<Self>,
         messages: impl Iterator<Item = Message>,
     ) -> (Published, Option<DeadLetters>) {
-        let (rejected, aftermath) =
-            self.change_locked(|queue, now, effects| publish(queue, messages, now, effects));
+        let (taken, aftermath) =
+            self.change_locked(|queue, now, effects| self.take(queue, messages, now, effects));
         let (outcome, dead) = self.wake_and_tell(aftermath);
         let published = Published {
-            sequence: outcome.sequence,
-            rejected,
+            sequence: outcome.sequence.max(taken.known_since),
+            rejected: taken.rejected,
         };
         (published, dead)
     }
@@ -260,20 +264,4 @@ impl LiveQueue {
         let buries = self.definition.durable && settings.dead_letter.is_some();
         self.buries.store(buries, Ordering::Release);
     }
-}
-
-fn publish(
-    queue: &mut Queue,
-    messages: impl Iterator<Item = Message>,
-    now: Timestamp,
-    effects: &mut Effects,
-) -> SmallVec<[usize; 4]> {
-    let mut rejected = SmallVec::new();
-    for (index, message) in messages.enumerate() {
-        if !queue.publish(message, now, effects) {
-            rejected.push(index);
-        }
-    }
-    queue.dispatch(now, effects);
-    rejected
 }

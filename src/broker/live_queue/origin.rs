@@ -5,13 +5,14 @@ use std::sync::atomic::AtomicBool;
 
 use parking_lot::Mutex;
 
+use crate::broker::deduplication::{Deduplication, Rules};
 use crate::broker::queue::effects::{Effects, Unread};
 use crate::broker::queue::settings::QueueSettings;
 use crate::broker::queue::stretches::Stretches;
 use crate::broker::queue::{Origin, Queue, QueueOptions};
 use crate::broker::queue_arguments;
 use crate::broker::queue_type::QueueType;
-use crate::store::{Position, QueueId, RecoveredLevel, RecoveredQueue, Store};
+use crate::store::{DestinationKind, Keeper, Position, QueueId, RecoveredLevel, RecoveredQueue, Store};
 
 use super::{LiveQueue, QueueDefinition, State, Surroundings};
 
@@ -81,6 +82,7 @@ impl LiveQueue {
             window: surroundings.window,
         };
         let buries = definition.durable && settings.dead_letter.is_some();
+        let deduplication = deduplication(vhost, &definition, store);
         let queue = Queue::new(options, settings, origin, surroundings.clock.now());
         let state = State {
             queue,
@@ -102,9 +104,30 @@ impl LiveQueue {
             surroundings: surroundings.clone(),
             timer: surroundings.timers.register(),
             buries: AtomicBool::new(buries),
+            deduplication,
             state: Mutex::new(state),
         })
     }
+}
+
+/// What the arguments ask for, which were checked when it was declared.
+fn deduplication(
+    vhost: &Arc<str>,
+    definition: &QueueDefinition,
+    store: &Arc<dyn Store>,
+) -> Option<Deduplication> {
+    let rules = Rules::from_arguments(&definition.arguments, false).unwrap_or_default()?;
+    let keeper = Keeper {
+        vhost: Arc::clone(vhost),
+        kind: DestinationKind::Queue,
+        name: Arc::clone(&definition.name),
+    };
+    Some(Deduplication::new(
+        rules,
+        Arc::new(keeper),
+        definition.durable,
+        store,
+    ))
 }
 
 /// A level's messages, all of which are in the store.

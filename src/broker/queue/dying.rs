@@ -34,6 +34,10 @@ impl Dying {
         self.letters.len() as u64
     }
 
+    pub(super) fn contains(&self, position: Position) -> bool {
+        self.letters.contains_key(&position)
+    }
+
     pub(super) fn body_bytes(&self) -> u64 {
         self.body_bytes
     }

@@ -139,6 +139,13 @@ impl Level {
         self.loading != Loading::No
     }
 
+    /// Whether the message that entered at this place in this run is here, if it has not expired.
+    pub fn holds(&self, position: Position) -> bool {
+        // Only what expires leaves the unread stretch from its middle.
+        let is_unread = self.unread.messages > 0 && (self.unread.from..self.unread.to).contains(&position);
+        is_unread || self.entries.get(position.0).is_some()
+    }
+
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
     pub fn insert(&mut self, position: Position, waiting: Waiting) {
         self.bytes += waiting.message.memory_bytes();

@@ -9,6 +9,7 @@ pub mod effects;
 mod expiry;
 mod get;
 mod hand_out;
+mod holding;
 pub mod level;
 mod limits;
 pub mod ready;

@@ -69,13 +69,24 @@ impl Ready {
             return LevelId::BASE;
         }
         let priority = priority.min(self.max_priority);
+        match self.find(priority) {
+            Some(level) => level.id(),
+            None => self.add_level(priority, Unread::default(), Stretches::default()),
+        }
+    }
+
+    fn find(&self, priority: u8) -> Option<&Level> {
+        let level = |index: &u8| &self.levels[usize::from(*index)];
         let found = self
             .order
-            .binary_search_by(|index| priority.cmp(&self.levels[usize::from(*index)].id().priority));
-        match found {
-            Ok(at) => self.levels[usize::from(self.order[at])].id(),
-            Err(_) => self.add_level(priority, Unread::default(), Stretches::default()),
-        }
+            .binary_search_by(|index| priority.cmp(&level(index).id().priority));
+        found.ok().map(|at| level(&self.order[at]))
+    }
+
+    /// Whether a message that entered with this priority is ready; see [`Level::holds`].
+    pub fn holds(&self, priority: u8, position: Position) -> bool {
+        let level = self.find(priority.min(self.max_priority));
+        level.is_some_and(|level| level.holds(position))
     }
 
     fn add_level(&mut self, priority: u8, unread: Unread, stretches: Stretches) -> LevelId {

@@ -35,12 +35,12 @@ pub(super) fn exchange_type(name: &str, arguments: &FieldTable) -> Result<Exchan
     }
     let Some(AMQPValue::LongString(name)) = arguments.inner().get(X_DELAYED_TYPE) else {
         let text = "Invalid argument, 'x-delayed-type' must be an existing exchange type";
-        return Err(Refusal::ExchangeArgument(text.to_owned()));
+        return Err(Refusal::Argument(text.to_owned()));
     };
     let name = String::from_utf8_lossy(name.as_bytes());
     if name == X_DELAYED_MESSAGE {
         let text = "Invalid argument, 'x-delayed-message' can't be used for 'x-delayed-type'";
-        return Err(Refusal::ExchangeArgument(text.to_owned()));
+        return Err(Refusal::Argument(text.to_owned()));
     }
     kind(&name)
 }

@@ -58,8 +58,8 @@ impl Vhost {
         check_alternate(&asked.arguments, entity)?;
         may_create(alternate_of(&asked.arguments).as_deref())?;
         let kind = exchange_type(&asked.kind, &asked.arguments)?;
-        arguments::check(kind, &asked.arguments)
-            .map_err(|refusal| Refusal::ExchangeArgument(refusal.to_string()))?;
+        arguments::check(kind, &asked.arguments).map_err(|refusal| Refusal::Argument(refusal.to_string()))?;
+        Self::check_memory(&asked.arguments, Some(kind))?;
         let row = asked.durable.then(|| ExchangeRow {
             vhost: Arc::clone(&self.name),
             name: Arc::clone(&asked.name),
@@ -78,7 +78,6 @@ impl Vhost {
             internal: asked.internal,
             arguments: asked.arguments,
         };
-        Self::check_memory(kind, &definition)?;
         let delayed = self.delayed_messages(&definition, &mut operations)?;
         let name = Arc::clone(&definition.name);
         topology.insert_exchange(definition, delayed, self.exchange_tally.count());

@@ -194,7 +194,7 @@ pub struct Vhost {
     policy_turn: Mutex<()>,
     version: AtomicU64,
     stores: Stores,
-    /// There is, or was, an exchange that remembers messages.
+    /// There is, or was, an exchange or queue that remembers messages.
     remembers: AtomicBool,
     /// What its queues get to know of the broker.
     surroundings: Surroundings,

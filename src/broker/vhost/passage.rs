@@ -6,13 +6,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use amq_protocol::types::FieldTable;
 use smallvec::SmallVec;
 
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{DestinationKind, HistoryRow, Hold, Keeper, KeyRow, MessageKey, Operation, Sequence};
 
-use super::super::deduplication::{Deduplication, Rules};
+use super::super::dead_letter;
+use super::super::deduplication::{Candidate, Deduplication, Rules};
 use super::super::exchange::{Criteria, ExchangeKind, arguments};
 use super::super::history::History;
 use super::super::live_queue::LiveQueue;
@@ -120,10 +122,15 @@ impl Traces {
 impl Passage<'_> {
     /// Whether the exchange lets the message through.
     pub(super) fn enter(&mut self, exchange: &Exchange, criteria: &Criteria<'_>, route: &mut Route) -> bool {
-        // It has learnt the key when it began to delay the message.
-        let is_released = self.released_by == Some(&*exchange.definition.name);
+        // It has learnt the key when it began to delay the message, or before the message died.
+        let name = &*exchange.definition.name;
+        let comes_back = || {
+            self.message
+                .is_some_and(|message| dead_letter::was_published_to(message, name))
+        };
         if let Some(deduplication) = &exchange.memory.deduplication
-            && !is_released
+            && self.released_by != Some(name)
+            && !comes_back()
             && let Some(key) = deduplication.key(criteria.properties)
         {
             route.varies = true;
@@ -131,8 +138,13 @@ impl Passage<'_> {
             let is_new = match self.message {
                 None => !deduplication.knows(&key, self.now),
                 Some(message) => {
-                    let is_persistent = message.is_persistent();
-                    deduplication.accept(key, criteria.properties, is_persistent, self.now)
+                    let candidate = Candidate {
+                        key,
+                        properties: criteria.properties,
+                        is_persistent: message.is_persistent(),
+                        place: None,
+                    };
+                    deduplication.accept(&candidate, self.now)
                 }
             };
             let traces = &mut self.traces;
@@ -181,34 +193,47 @@ impl Passage<'_> {
 }
 
 impl Vhost {
-    /// Whether the arguments of an exchange of this kind say properly what to remember.
+    /// Whether the arguments of a queue, or of an exchange of this kind, say properly what to remember.
     ///
     /// # Errors
     /// The first that does not.
-    pub(super) fn check_memory(kind: ExchangeKind, exchange: &ExchangeDefinition) -> Result<(), Refusal> {
-        Rules::from_arguments(&exchange.arguments, kind == ExchangeKind::Deduplication)
+    pub(super) fn check_memory(arguments: &FieldTable, kind: Option<ExchangeKind>) -> Result<(), Refusal> {
+        Rules::from_arguments(arguments, kind == Some(ExchangeKind::Deduplication))
             .map(drop)
-            .map_err(|refusal| Refusal::ExchangeArgument(refusal.to_string()))
+            .map_err(|refusal| Refusal::Argument(refusal.to_string()))
     }
 
     /// Lets a new exchange remember what it is to remember.
     pub(super) fn equip(&self, topology: &mut Topology, name: &str) {
         if let Some(exchange) = topology.exchanges.get_mut(name) {
             exchange.memory = Memory::new(self, &exchange.definition);
-            if !exchange.memory.is_empty() {
-                self.remembers.store(true, Ordering::Release);
-            }
+            self.note_memory(!exchange.memory.is_empty());
         }
     }
 
-    /// Takes over keys that exchanges knew; those of each stand together.
+    /// Something new remembers messages, if it `remembers`.
+    pub(super) fn note_memory(&self, remembers: bool) {
+        self.remembers.fetch_or(remembers, Ordering::AcqRel);
+    }
+
+    /// Takes over keys that exchanges and queues knew; those of each stand together.
     pub fn recover_keys(&self, rows: &[KeyRow]) {
         let topology = self.topology.read();
         for rows in rows.chunk_by(|left, right| left.keeper == right.keeper) {
-            let exchange = topology.exchanges.get(&rows[0].keeper.name);
-            if let Some(deduplication) = exchange.and_then(|exchange| exchange.memory.deduplication.as_ref())
-            {
-                deduplication.recover(rows);
+            let Keeper { kind, name, .. } = &*rows[0].keeper;
+            match kind {
+                DestinationKind::Queue => {
+                    if let Some(queue) = topology.queues.get(name) {
+                        queue.recover_keys(rows);
+                    }
+                }
+                DestinationKind::Exchange => {
+                    let exchange = topology.exchanges.get(name);
+                    let deduplication = exchange.and_then(|exchange| exchange.memory.deduplication.as_ref());
+                    if let Some(deduplication) = deduplication {
+                        deduplication.recover(rows);
+                    }
+                }
             }
         }
     }
@@ -224,7 +249,7 @@ impl Vhost {
         }
     }
 
-    /// Keeps the store from ending a group, if there is an exchange that remembers: for a message's traces and its
+    /// Keeps the store from ending a group, if anything remembers messages: for a message's traces and its
     /// entry into queues.
     pub fn hold(&self) -> Option<Hold<'_>> {
         self.remembers
@@ -310,3 +335,6 @@ pub(super) fn replay(history: Vec<Message>, queue: &Arc<LiveQueue>) -> Option<Se
     let published = queue.publish(history.into_iter());
     published.sequence.filter(|_| queue.definition.durable)
 }
+
+#[cfg(test)]
+mod tests;

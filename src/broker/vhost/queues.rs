@@ -85,6 +85,7 @@ impl Vhost {
         let default_type = asked.default_type();
         let queue_type = queue_arguments::queue_type(&asked.name, &asked.arguments, default_type)?;
         queue_arguments::validate(&asked.name, &asked.arguments, queue_type)?;
+        Self::check_memory(&asked.arguments, None)?;
         check_properties(&asked, queue_type)?;
         queue_arguments::note_type(&mut asked.arguments, queue_type);
         may_create()?;
@@ -113,6 +114,7 @@ impl Vhost {
             settings,
             store,
         );
+        self.note_memory(queue.deduplicates());
         topology.queues.insert(asked.name, Arc::clone(&queue));
         topology.counted_queues.push(self.queue_tally.count());
         self.touch();

@@ -51,6 +51,7 @@ impl Vhost {
         let settings = policies::settings(&topology.policies, &definition);
         let store = &self.stores.durable;
         let queue = LiveQueue::recovered(&self.surroundings, found, definition, settings, store);
+        self.note_memory(queue.deduplicates());
         topology.queues.insert(Arc::clone(&row.name), Arc::clone(&queue));
         topology.counted_queues.push(self.queue_tally.count());
         drop(topology);
