@@ -122,6 +122,17 @@ async fn the_plugins_type_does_and_routes_as_a_fanout() {
 }
 
 #[tokio::test]
+async fn a_message_without_a_key_does_not_open_the_way_for_those_with_one() {
+    let world = World::start().await;
+    unique(&world, &[on()]).await;
+    publish_with(&world.channel, "unique", "key", b"a", with_key(text("1"))).await;
+    publish(&world.channel, "unique", "key", "no key").await;
+    publish_with(&world.channel, "unique", "key", b"b", with_key(text("1"))).await;
+    publish_with(&world.channel, "unique", "key", b"c", with_key(text("2"))).await;
+    assert_eq!(take_all(&world.channel, "queue").await, ["a", "no key", "c"]);
+}
+
+#[tokio::test]
 async fn a_key_can_be_the_message_id_or_another_header() {
     let world = World::start().await;
     unique(&world, &[on(), ("x-deduplication-by", text("message-id"))]).await;

@@ -80,6 +80,11 @@ impl Memory {
         self.deduplication.is_none() && self.history.is_none()
     }
 
+    /// A message without a key goes where one with the same routing key and a key may not.
+    pub(super) fn varies(&self) -> bool {
+        self.deduplication.is_some()
+    }
+
     /// The exchange is gone.
     pub(super) fn forget_all(&self, operations: &mut Vec<Operation>) {
         if let Some(deduplication) = &self.deduplication {

@@ -155,7 +155,8 @@ impl Topology {
             if !passage.enter(exchange, criteria, route) {
                 continue;
             }
-            route.varies |= exchange.bindings.varies() || exchange.delayed.is_some();
+            route.varies |=
+                exchange.bindings.varies() || exchange.delayed.is_some() || exchange.memory.varies();
             if let Some(delay) = passage.delays_at().and_then(|now| exchange.delay(criteria, now)) {
                 route.delays.push(delay);
                 continue;
