@@ -27,7 +27,6 @@ import org.springframework.amqp.core.ExchangeBuilder;
 import org.springframework.amqp.core.Message;
 import org.springframework.amqp.core.Queue;
 import org.springframework.amqp.core.QueueBuilder;
-import org.springframework.amqp.core.QueueBuilder.LeaderLocator;
 import org.springframework.amqp.core.QueueBuilder.Overflow;
 import org.springframework.amqp.core.TopicExchange;
 import org.springframework.amqp.rabbit.connection.CachingConnectionFactory;
@@ -90,26 +89,6 @@ class AdminTest extends SpringTest {
     eventually(4, () -> ready(queue));
     for (int priority : new int[] {5, 3, 1, 0}) {
       assertEquals("priority " + priority, text(receive(queue)));
-    }
-  }
-
-  @Test
-  void aQuorumQueueWithAllThatItHas() {
-    String dead = queue();
-    QueueBuilder builder = mortal(dead).quorum().deliveryLimit(2).maxLength(10).leaderLocator(LeaderLocator.balanced);
-    Queue queue = builder.build();
-    admin.declareQueue(queue);
-    admin.declareQueue(queue);
-    template.convertAndSend("", queue.getName(), "1");
-    assertEquals("1", text(receive(queue.getName())));
-  }
-
-  @Test
-  void aLazyQueueAndAClassicOne() {
-    for (QueueBuilder builder : List.of(builder("lazy").lazy(), builder("classic").classic())) {
-      String queue = declare(builder);
-      template.convertAndSend("", queue, "1");
-      assertEquals("1", text(receive(queue)));
     }
   }
 
