@@ -33,6 +33,18 @@ pub enum Command {
     /// Definitions as RabbitMQ exports them, in the data directory of a broker that does not run
     #[command(subcommand)]
     Definitions(DefinitionsCommand),
+    /// Write all that the data directory holds to a new file, also while a broker works there
+    Backup {
+        /// The file; it must not exist
+        file: PathBuf,
+    },
+    /// Fill an empty data directory from a backup
+    Restore {
+        /// The backup
+        file: PathBuf,
+    },
+    /// Check all that the data directory of a broker that does not run holds; exit code 1 if anything is wrong
+    Verify,
     /// Measure this or any other AMQP 0-9-1 broker, or two of them in turns
     Bench(bench::Arguments),
 }

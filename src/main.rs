@@ -8,13 +8,14 @@ mod logging;
 use std::error::Error;
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
 use leveret::bench;
 use leveret::broker::password::PasswordHash;
 use leveret::config::{Config, ConfigError, SAMPLE};
-use leveret::server;
+use leveret::server::{self, Findings};
 use mimalloc::MiMalloc;
 
 use crate::cli::{Arguments, Command, DefinitionsCommand};
@@ -34,6 +35,9 @@ fn main() -> ExitCode {
         Some(Command::DefaultConfig) => print(SAMPLE),
         Some(Command::Definitions(command)) => definitions(&arguments, command),
         Some(Command::HashPassword) => hash_password(),
+        Some(Command::Backup { file }) => backup(&arguments, file),
+        Some(Command::Restore { file }) => restore(&arguments, file),
+        Some(Command::Verify) => verify(&arguments),
         Some(Command::Bench(arguments)) => bench::run(arguments).map_err(Into::into),
     };
     match done {
@@ -87,6 +91,68 @@ fn definitions(arguments: &Arguments, command: &DefinitionsCommand) -> Done {
             }
         }
     }
+}
+
+fn backup(arguments: &Arguments, file: &Path) -> Done {
+    let findings = server::backup(&Config::load(&arguments.sources())?, file)?;
+    tell(&findings, "there is no backup of it")?;
+    print(&format!("wrote {}: {}\n", file.display(), summary(&findings)))
+}
+
+fn restore(arguments: &Arguments, file: &Path) -> Done {
+    let config = Config::load(&arguments.sources())?;
+    let findings = server::restore(&config, file)?;
+    tell(&findings, "nothing is restored")?;
+    let directory = config.storage.directory.display();
+    print(&format!("restored {directory}: {}\n", summary(&findings)))
+}
+
+fn verify(arguments: &Arguments) -> Done {
+    let config = Config::load(&arguments.sources())?;
+    let findings = server::verify(&config)?;
+    tell(
+        &findings,
+        "restore a backup, or keep the directory for whoever can mend it",
+    )?;
+    if !findings.is_current {
+        say(&format!(
+            "schema {} is of an older version: only SQLite's own check was made; a start brings it up to date",
+            findings.schema
+        ));
+    }
+    let directory = config.storage.directory.display();
+    print(&format!("{directory}: ok: {}\n", summary(&findings)))
+}
+
+/// A line per problem, if there is any.
+fn tell(findings: &Findings, consequence: &str) -> Done {
+    if findings.is_sound() {
+        return Ok(());
+    }
+    for problem in &findings.problems {
+        say(&problem.replace(char::is_control, " "));
+    }
+    let count = findings.problems.len() + findings.further_problems;
+    Err(format!("the data is damaged, problems: {count}; {consequence}").into())
+}
+
+fn summary(findings: &Findings) -> String {
+    let Findings {
+        exchanges,
+        queues,
+        bindings,
+        messages,
+        body_bytes,
+        delayed,
+        ..
+    } = findings;
+    if !findings.is_current {
+        return format!("schema {}", findings.schema);
+    }
+    format!(
+        "{exchanges} exchanges, {queues} queues, {bindings} bindings, {messages} messages of {body_bytes} bytes, \
+         {delayed} delayed"
+    )
 }
 
 fn hash_password() -> Done {

@@ -1,5 +1,6 @@
 //! Puts the parts together: opens the stores, recovers the broker, listens, watches resources, and stops cleanly.
 
+mod data_directory;
 mod declared;
 mod definitions;
 mod reload;
@@ -35,6 +36,7 @@ use crate::store::{Recovered, StoreError};
 
 use reload::Reload;
 
+pub use data_directory::{Findings, backup, restore, verify};
 pub use definitions::{Imported, export_definitions, import_definitions};
 pub use reload::SetLog;
 

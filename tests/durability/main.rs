@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod backlog;
+mod backup;
 mod books;
 mod client;
 mod delayed;

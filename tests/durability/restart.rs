@@ -259,3 +259,21 @@ fn a_queue_is_of_the_same_type_and_has_one_active_consumer_afterwards() {
     assert_eq!(second.expect_delivery().body, b"1");
     assert_eq!(second.expect_delivery().body, b"2");
 }
+
+#[test]
+fn a_second_broker_refuses_until_the_first_is_killed() {
+    let mut server = TestServer::start();
+    for _ in 0..2 {
+        let directory = server.directory().to_str().unwrap();
+        let text = text(&refusal(&["--listen", "127.0.0.1:0", "--data-dir", directory]));
+        assert!(
+            text.contains("another process uses this data directory"),
+            "{text}"
+        );
+        // The system ends the lock with its process, and no file that is left behind stands in the way.
+        server.kill_and_restart();
+    }
+    server.kill();
+    let second = TestServer::on(server.directory());
+    connect(&second).declare("served", true).unwrap();
+}

@@ -55,6 +55,20 @@ impl TestServer {
         }
     }
 
+    /// Starts a broker with the built-in defaults on this directory, which stays.
+    pub fn on(directory: &Path) -> Self {
+        let started = spawn(directory, None, "127.0.0.1:0");
+        Self {
+            child: started.child,
+            address: started.address,
+            tls_address: started.tls_address,
+            log: started.log,
+            directory: directory.to_owned(),
+            config: None,
+            _temporary: None,
+        }
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -96,11 +110,17 @@ impl TestServer {
         &self.directory
     }
 
-    /// kill -9, and the same broker again on the same directory and port.
+    /// kill -9, a look at what is left, and the same broker again on the same directory and port.
     pub fn kill_and_restart(&mut self) {
+        self.kill();
+        leveret(&self.directory, &["verify"]).expect("a killed broker leaves its data sound");
+        self.start_again();
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.start_again();
     }
 
     /// SIGTERM, waits for a clean exit, and the same broker again on the same directory and port.
@@ -189,6 +209,22 @@ fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> Started {
 fn address_in(line: &str, before: &str) -> Option<SocketAddr> {
     let (_, listeners) = line.split_once(before)?;
     listeners.split(['"', ' ']).next()?.parse().ok()
+}
+
+/// Runs a command of the binary on a data directory: what it printed, or what it complained of.
+pub fn leveret(directory: &Path, arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
+        .args(arguments)
+        .arg("--data-dir")
+        .arg(directory)
+        .output()
+        .unwrap();
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
 }
 
 /// Waits until `condition` gives something.

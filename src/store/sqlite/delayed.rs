@@ -273,6 +273,22 @@ pub(super) fn read(connection: &Connection, request: &DelayedRequest) -> Result<
     Ok(page)
 }
 
+/// Reads all messages of all exchanges that are there, one by one.
+pub(super) fn each(
+    connection: &Connection,
+    mut take: impl FnMut(QueueId, Result<DelayedEntry, StoreError>),
+) -> Result<(), StoreError> {
+    let failed = database("read delayed messages");
+    let sql = "SELECT id, due, is_dead_letter, copies, message, delays FROM delayed \
+               WHERE delays IN (SELECT id FROM delays WHERE NOT is_deleted) ORDER BY id";
+    let mut select = connection.prepare(sql).map_err(&failed)?;
+    let mut rows = select.query([]).map_err(&failed)?;
+    while let Some(row) = rows.next().map_err(&failed)? {
+        take(QueueId(row.get(5).map_err(&failed)?), entry(row));
+    }
+    Ok(())
+}
+
 fn entry(row: &Row<'_>) -> Result<DelayedEntry, StoreError> {
     let failed = database("read delayed messages");
     let id = id(row).map_err(&failed)?;

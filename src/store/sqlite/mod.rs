@@ -5,6 +5,7 @@
 
 mod access;
 mod checkpoint;
+mod copy;
 mod definitions;
 mod delayed;
 mod draft;
@@ -24,11 +25,13 @@ mod segments;
 mod shared;
 mod summary;
 mod varint;
+mod verify;
 mod weave;
 mod writer;
 
 use std::error::Error;
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::task::Waker;
@@ -37,8 +40,10 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+pub use self::copy::{backup, restore};
 use self::lock::DirectoryLock;
 use self::pending::Pending;
+pub use self::verify::{Findings, verify};
 use crate::store::{Operation, Recovered, Sequence, Store, StoreError};
 
 /// Called once, from a thread of the store, when it has failed: nothing is committed any more.
@@ -241,6 +246,23 @@ fn spawn(
 /// Names the operation that the database refused.
 fn database(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Database { operation, source }
+}
+
+/// Names what was attempted on which file, for what the file system says.
+fn file_system<'a>(operation: &'static str, path: &'a Path) -> impl Fn(io::Error) -> StoreError + 'a {
+    move |source| StoreError::Io {
+        operation,
+        path: path.display().to_string(),
+        source,
+    }
+}
+
+/// A file or directory that is not what it should be, and what to do.
+fn unusable(path: &Path, reason: String) -> StoreError {
+    StoreError::Unusable {
+        path: path.display().to_string(),
+        reason,
+    }
 }
 
 /// An error with its sources, on one line.

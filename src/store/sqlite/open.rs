@@ -16,7 +16,7 @@ use super::reader::Reader;
 use super::segments::Segments;
 use super::summary::Summaries;
 use super::writer::{State, Writer};
-use super::{Core, Durability, StoreSettings, database, recover, schema};
+use super::{Core, Durability, StoreSettings, database, file_system, recover, schema};
 use crate::store::{Recovered, StoreError};
 
 /// Bytes of a page. Fixed when the file is made.
@@ -36,7 +36,7 @@ pub(super) fn open(
     settings: &StoreSettings,
 ) -> Result<Opened, StoreError> {
     let path = directory.join(&settings.file_name);
-    fs::create_dir_all(directory).map_err(io("create", directory))?;
+    fs::create_dir_all(directory).map_err(file_system("create", directory))?;
     let lock = lock::lock(&directory.join(format!("{}.lock", settings.file_name)))?;
     if settings.fresh {
         remove(directory, &settings.file_name)?;
@@ -69,7 +69,7 @@ pub(super) fn open(
     // The files' names have to survive a power loss as well.
     File::open(directory)
         .and_then(|names| names.sync_all())
-        .map_err(io("sync", directory))?;
+        .map_err(file_system("sync", directory))?;
 
     let background = Connection::open(&path).map_err(&failed)?;
     configure(&background, settings).map_err(&failed)?;
@@ -130,17 +130,11 @@ fn remove(directory: &Path, file_name: &str) -> Result<(), StoreError> {
     for suffix in ["", "-wal", "-shm"] {
         let path = directory.join(format!("{file_name}{suffix}"));
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(io("delete", &path)(error)),
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                return Err(file_system("delete", &path)(error));
+            }
             _ => {}
         }
     }
     Ok(())
-}
-
-fn io<'a>(operation: &'static str, path: &'a Path) -> impl Fn(std::io::Error) -> StoreError + 'a {
-    move |source| StoreError::Io {
-        operation,
-        path: path.display().to_string(),
-        source,
-    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, Error, ErrorCode};
 
+use super::unusable;
 use crate::store::StoreError;
 
 /// "Lvrt": tells our files from other programs' databases.
@@ -125,6 +126,19 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
     Ok(())
 }
 
+/// Makes sure that the file is ours and holds something, without changing it.
+pub(super) fn check_used(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    check(connection, path)?;
+    let version = version(connection).map_err(|source| StoreError::Database {
+        operation: "read the database's header",
+        source,
+    })?;
+    if version == 0 {
+        return Err(unusable(path, "it is empty".to_owned()));
+    }
+    Ok(())
+}
+
 /// Brings the schema to the newest version, in one transaction: it happens whole or not at all.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     run(connection, MIGRATIONS).map_err(|source| StoreError::Database {
@@ -133,12 +147,17 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     })
 }
 
-/// Carries out the steps that the file has not had.
-pub(super) fn run(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
-    let version: usize = connection.query_row("PRAGMA user_version", [], |row| {
+/// How many steps the file has had.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<usize> {
+    connection.query_row("PRAGMA user_version", [], |row| {
         row.get::<_, i64>(0)
             .map(|version| usize::try_from(version).unwrap_or(0))
-    })?;
+    })
+}
+
+/// Carries out the steps that the file has not had.
+pub(super) fn run(connection: &mut Connection, steps: &[&str]) -> rusqlite::Result<()> {
+    let version = version(connection)?;
     if version >= steps.len() {
         return Ok(());
     }
@@ -153,13 +172,6 @@ pub(super) fn run(connection: &mut Connection, steps: &[&str]) -> rusqlite::Resu
         i64::try_from(steps.len()).expect("few steps"),
     )?;
     transaction.commit()
-}
-
-fn unusable(path: &Path, reason: String) -> StoreError {
-    StoreError::Unusable {
-        path: path.display().to_string(),
-        reason,
-    }
 }
 
 #[cfg(test)]

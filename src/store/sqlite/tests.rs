@@ -17,6 +17,7 @@ use crate::store::{
 };
 
 mod access;
+mod copy;
 mod crash;
 mod definitions;
 mod delayed;
@@ -29,6 +30,7 @@ mod pair;
 mod refusals;
 mod remembered;
 mod step;
+mod verify;
 
 const DEADLINE: Duration = Duration::from_secs(30);
 

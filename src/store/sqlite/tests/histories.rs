@@ -117,7 +117,10 @@ impl History {
             Step::Delete { queue } => self.delete(queue),
             Step::Hold => self.pair.hold(),
             Step::Release => self.pair.release(),
-            Step::Commit => self.pair.commit(),
+            Step::Commit => {
+                self.pair.commit();
+                verify::assert_sound(self.pair.directory());
+            }
             Step::Load {
                 queue,
                 from,
@@ -276,6 +279,7 @@ impl History {
 
     fn reopen(&mut self, crashes: bool) {
         let expiring = self.pair.reopen(crashes);
+        verify::assert_sound(self.pair.directory());
         for known in &mut self.numbers {
             known.kept.clear();
             known.live.retain(|_, live| live.is_persistent);

@@ -1,0 +1,113 @@
+//! A look at a whole database that changes nothing: SQLite's own check, and what our rows have to agree on.
+//!
+//! A start trusts what is written, for it costs nothing then; here everything is read. One segment is in memory at a
+//! time.
+
+mod definitions;
+mod delayed;
+mod messages;
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::copy::{database_in, open_reader};
+use super::{Chain, database, lock, schema};
+use crate::store::StoreError;
+
+/// Problems that are told one by one.
+const PROBLEMS_MAX: usize = 50;
+
+/// What a look at a whole database found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// What is wrong, a line each; the first fifty.
+    pub problems: Vec<String>,
+    /// How many more there are.
+    pub further_problems: usize,
+    /// The version of the schema. Of an older one only SQLite's own check was made.
+    pub schema: usize,
+    /// The schema is that of this program.
+    pub is_current: bool,
+    /// Durable exchanges.
+    pub exchanges: u64,
+    /// Durable queues.
+    pub queues: u64,
+    /// Bindings between them.
+    pub bindings: u64,
+    /// Persistent messages in the queues.
+    pub messages: u64,
+    /// Sum of their body bytes.
+    pub body_bytes: u64,
+    /// Messages that exchanges delay.
+    pub delayed: u64,
+}
+
+impl Findings {
+    /// Whether nothing is wrong.
+    pub fn is_sound(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn problem(&mut self, problem: String) {
+        if self.problems.len() < PROBLEMS_MAX {
+            self.problems.push(problem);
+        } else {
+            self.further_problems += 1;
+        }
+    }
+}
+
+/// Looks at all that a data directory holds, which no broker may use meanwhile.
+///
+/// # Errors
+/// When there is nothing, it is in use, or it is not ours to judge: of another program or a newer version.
+pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
+    let path = database_in(directory)?;
+    let _lock = lock::lock(&path.with_extension("db.lock"))?;
+    let connection = open_reader(&path)?;
+    schema::check_used(&connection, &path)?;
+    examine(&connection)
+}
+
+/// Looks at everything, in one read transaction.
+pub(super) fn examine(connection: &Connection) -> Result<Findings, StoreError> {
+    let transaction = connection
+        .unchecked_transaction()
+        .map_err(database("begin a transaction"))?;
+    let schema = schema::version(connection).map_err(database("read the database's header"))?;
+    let mut findings = Findings {
+        schema,
+        is_current: schema == schema::MIGRATIONS.len(),
+        ..Findings::default()
+    };
+    let checks: &[Check] = if findings.is_current {
+        &[pages, definitions::look, messages::look, delayed::look]
+    } else {
+        &[pages]
+    };
+    for check in checks {
+        // What can not be read is a finding as well.
+        if let Err(error) = check(connection, &mut findings) {
+            findings.problem(Chain(&error).to_string());
+        }
+    }
+    drop(transaction);
+    Ok(findings)
+}
+
+type Check = fn(&Connection, &mut Findings) -> Result<(), StoreError>;
+
+/// SQLite's own check.
+fn pages(connection: &Connection, findings: &mut Findings) -> Result<(), StoreError> {
+    let failed = database("check the database");
+    let mut check = connection.prepare("PRAGMA integrity_check").map_err(&failed)?;
+    let mut rows = check.query([]).map_err(&failed)?;
+    while let Some(row) = rows.next().map_err(&failed)? {
+        let line: String = row.get(0).map_err(&failed)?;
+        if line != "ok" {
+            findings.problem(format!("SQLite: {line}"));
+        }
+    }
+    Ok(())
+}
