@@ -4,32 +4,31 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
-
 use crate::amqp::content::Properties;
-
-/// Bytes held inside the message's own allocation; longer messages take a second one.
-const INLINE_BYTES: usize = 112;
 
 /// class id, weight and body size in front of the property flags.
 const HEADER_FIXED_BYTES: usize = 12;
 
-/// A published message. Cloning shares it: on fan-out every queue holds the same allocation.
-#[derive(Clone, Debug)]
-pub struct Message(Arc<Inner>);
+/// What the broker notes in front of a message's own bytes: flags, priority, where the content header and the body
+/// begin, expiration.
+const NOTE_BYTES: usize = 16;
 
-#[derive(Debug)]
-struct Inner {
-    /// exchange (shortstr), routing key (shortstr), content header payload, body.
-    bytes: SmallVec<[u8; INLINE_BYTES]>,
-    /// Where the content header payload begins; at most 512.
-    header_at: u16,
-    /// Where the body begins.
-    body_at: u32,
-    traits: Traits,
-    /// The broker wrote its `x-death` header.
-    is_dead_letter: bool,
-}
+/// `delivery_mode` is 2.
+const PERSISTENT: u8 = 1;
+/// The broker wrote its `x-death` header.
+const DEAD_LETTER: u8 = 2;
+/// The expiration of the note is meant.
+const EXPIRES: u8 = 4;
+
+/// A collector that is used again keeps no more than this, bytes: channels are many, and most are idle.
+const KEPT_BYTES_MAX: usize = 4096;
+
+/// A published message. Cloning shares it: on fan-out every queue holds the same allocation.
+///
+/// All of it is one allocation of exactly its size: the note, exchange (shortstr), routing key (shortstr), content
+/// header payload, body.
+#[derive(Clone, Debug)]
+pub struct Message(Arc<[u8]>);
 
 /// What queues read of a message's properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -56,6 +55,26 @@ impl Traits {
             expiration,
         }
     }
+
+    fn note(self, flags: u8, header_at: u16, body_at: u32) -> [u8; NOTE_BYTES] {
+        let persistent = if self.persistent { PERSISTENT } else { 0 };
+        let expires = if self.expiration.is_some() { EXPIRES } else { 0 };
+        let [h0, h1] = header_at.to_le_bytes();
+        let [b0, b1, b2, b3] = body_at.to_le_bytes();
+        let mut note = [0; NOTE_BYTES];
+        note[..8].copy_from_slice(&[
+            flags | persistent | expires,
+            self.priority,
+            h0,
+            h1,
+            b0,
+            b1,
+            b2,
+            b3,
+        ]);
+        note[8..].copy_from_slice(&self.expiration.unwrap_or(0).to_le_bytes());
+        note
+    }
 }
 
 /// Why stored bytes are not a message.
@@ -63,28 +82,28 @@ impl Traits {
 #[error("{0} bytes are not a stored message: {1}")]
 pub struct MessageDecodeError(usize, &'static str);
 
-/// Collects a message while its frames arrive: exchange, routing key, content header, then body frames.
+/// Collects a message while its frames arrive: exchange, routing key, content header, then body frames. It is
+/// used again for the next.
 #[derive(Debug, Default)]
 pub struct MessageBuilder {
-    bytes: SmallVec<[u8; INLINE_BYTES]>,
+    /// As in [`Message`]; the note is written last.
+    bytes: Vec<u8>,
     header_at: u16,
     body_at: u32,
 }
 
 impl MessageBuilder {
-    /// Starts from the arguments of `basic.publish`; both names are at most 255 bytes, not necessarily UTF-8.
-    pub fn new(exchange: &[u8], routing_key: &[u8]) -> Self {
-        let mut bytes = SmallVec::new();
+    /// Starts anew from the arguments of `basic.publish`; both names are at most 255 bytes, not necessarily UTF-8.
+    pub fn start(&mut self, exchange: &[u8], routing_key: &[u8]) {
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&[0; NOTE_BYTES]);
         for name in [exchange, routing_key] {
-            bytes.push(u8::try_from(name.len()).expect("a shortstr holds at most 255 bytes"));
-            bytes.extend_from_slice(name);
+            self.bytes
+                .push(u8::try_from(name.len()).expect("a shortstr holds at most 255 bytes"));
+            self.bytes.extend_from_slice(name);
         }
-        let header_at = u16::try_from(bytes.len()).expect("two shortstrs are at most 512 bytes");
-        Self {
-            bytes,
-            header_at,
-            body_at: 0,
-        }
+        self.header_at = u16::try_from(self.bytes.len()).expect("two shortstrs are at most 512 bytes");
+        self.body_at = 0;
     }
 
     /// Adds the content header: `properties` are the property flags and values as received.
@@ -92,9 +111,9 @@ impl MessageBuilder {
     pub fn header(&mut self, body_size: u64, properties: &[u8], reserve_max: usize) {
         let room = usize::try_from(body_size).unwrap_or(usize::MAX).min(reserve_max);
         self.bytes.reserve(HEADER_FIXED_BYTES + properties.len() + room);
-        self.bytes.extend_from_slice(&60u16.to_be_bytes());
-        self.bytes.extend_from_slice(&0u16.to_be_bytes());
-        self.bytes.extend_from_slice(&body_size.to_be_bytes());
+        let mut fixed = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        fixed[4..].copy_from_slice(&body_size.to_be_bytes());
+        self.bytes.extend_from_slice(&fixed);
         self.bytes.extend_from_slice(properties);
         self.body_at = u32::try_from(self.bytes.len()).expect("a header fits a frame");
     }
@@ -104,20 +123,28 @@ impl MessageBuilder {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// Body bytes received so far.
-    pub fn body_len(&self) -> u64 {
-        self.bytes.len() as u64 - u64::from(self.body_at)
+    /// The message; `traits` are those of its properties. The builder is empty then.
+    pub fn finish(&mut self, traits: Traits) -> Message {
+        self.finish_with(traits, 0)
     }
 
-    /// The message; `traits` are those of its properties.
-    pub fn finish(self, traits: Traits) -> Message {
-        Message(Arc::new(Inner {
-            traits,
-            is_dead_letter: false,
-            bytes: self.bytes,
-            header_at: self.header_at,
-            body_at: self.body_at,
-        }))
+    fn finish_with(&mut self, traits: Traits, flags: u8) -> Message {
+        let (note, _) = self
+            .bytes
+            .split_first_chunk_mut::<NOTE_BYTES>()
+            .expect("it was started");
+        *note = traits.note(flags, self.header_at, self.body_at);
+        let message = Message(Arc::from(&self.bytes[..]));
+        self.clear();
+        message
+    }
+
+    /// Forgets what was collected, and gives room back that few messages need.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        if self.bytes.capacity() > KEPT_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
     }
 
     /// The property flags and values of the content header.
@@ -132,61 +159,62 @@ impl MessageBuilder {
 
     /// Exchange and routing key as two shortstrs.
     pub fn envelope(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.header_at)]
+        &self.bytes[NOTE_BYTES..usize::from(self.header_at)]
     }
 
     /// The exchange and the routing key it was started with.
     pub fn names(&self) -> (&[u8], &[u8]) {
-        names(&self.bytes)
+        names(&self.bytes[NOTE_BYTES..])
     }
 }
 
 impl Message {
     /// A whole message at once: for messages that the broker makes itself, and for tests.
     pub fn new(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
-        let mut builder = MessageBuilder::new(exchange, routing_key);
-        builder.header(body.len() as u64, properties, body.len());
-        builder.body(body);
-        let properties = Properties::parse(properties).expect("the broker writes properties that parse");
-        builder.finish(Traits::of(&properties))
+        Self::build((exchange, routing_key), properties, body, 0)
     }
 
     /// The same for a message whose `x-death` header the broker wrote, and will believe.
     pub fn dead_letter(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
-        let mut message = Self::new(exchange, routing_key, properties, body);
-        let inner = Arc::get_mut(&mut message.0).expect("nobody else has it yet");
-        inner.is_dead_letter = true;
-        message
+        Self::build((exchange, routing_key), properties, body, DEAD_LETTER)
     }
 
     /// The same message with other properties.
     pub fn with_properties(&self, properties: &[u8]) -> Self {
-        let (exchange, routing_key) = (self.exchange(), self.routing_key());
-        if self.is_dead_letter() {
-            Self::dead_letter(exchange, routing_key, properties, self.body())
-        } else {
-            Self::new(exchange, routing_key, properties, self.body())
-        }
+        let names = (self.exchange(), self.routing_key());
+        Self::build(names, properties, self.body(), self.0[0] & DEAD_LETTER)
+    }
+
+    fn build((exchange, routing_key): (&[u8], &[u8]), properties: &[u8], body: &[u8], flags: u8) -> Self {
+        let traits =
+            Traits::of(&Properties::parse(properties).expect("the broker writes properties that parse"));
+        let mut builder = MessageBuilder::default();
+        builder.start(exchange, routing_key);
+        builder.header(body.len() as u64, properties, body.len());
+        builder.body(body);
+        builder.finish_with(traits, flags)
     }
 
     /// Name of the exchange it was published to; empty for the default exchange.
     pub fn exchange(&self) -> &[u8] {
-        names(&self.0.bytes).0
+        names(self.encoded()).0
     }
 
     /// The routing key it was published with.
     pub fn routing_key(&self) -> &[u8] {
-        names(&self.0.bytes).1
+        names(self.encoded()).1
     }
 
     /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
+    #[inline]
     pub fn envelope(&self) -> &[u8] {
-        &self.0.bytes[..usize::from(self.0.header_at)]
+        &self.0[NOTE_BYTES..self.header_at()]
     }
 
     /// Payload of the content header frame: class, weight, body size, flags, properties.
+    #[inline]
     pub fn header(&self) -> &[u8] {
-        &self.0.bytes[usize::from(self.0.header_at)..self.0.body_at as usize]
+        &self.0[self.header_at()..self.body_at()]
     }
 
     /// The property flags and values.
@@ -195,34 +223,40 @@ impl Message {
     }
 
     /// The body, whole.
+    #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.0.bytes[self.0.body_at as usize..]
+        &self.0[self.body_at()..]
     }
 
     /// `delivery_mode` 2: it survives a restart in a durable queue.
+    #[inline]
     pub fn is_persistent(&self) -> bool {
-        self.0.traits.persistent
+        self.0[0] & PERSISTENT != 0
     }
 
     /// The `priority` property, 0 when absent.
+    #[inline]
     pub fn priority(&self) -> u8 {
-        self.0.traits.priority
+        self.0[1]
     }
 
     /// The `expiration` property, milliseconds.
+    #[inline]
     pub fn expiration(&self) -> Option<u64> {
-        self.0.traits.expiration
+        (self.0[0] & EXPIRES != 0)
+            .then(|| u64::from_le_bytes(self.0[8..NOTE_BYTES].try_into().expect("it is eight bytes")))
     }
 
     /// The broker wrote its `x-death` header; what a client sends under that name tells nothing. The store keeps
     /// this beside [`Message::encoded`].
     pub fn is_dead_letter(&self) -> bool {
-        self.0.is_dead_letter
+        self.0[0] & DEAD_LETTER != 0
     }
 
-    /// Bytes of memory that it stands for: names, header and body.
+    /// Bytes that it stands for: names, header and body.
+    #[inline]
     pub fn memory_bytes(&self) -> usize {
-        self.0.bytes.len()
+        self.0.len() - NOTE_BYTES
     }
 
     /// Whether both are the same allocation: one publish that fanned out.
@@ -237,7 +271,7 @@ impl Message {
 
     /// Names, header and body in one piece, as the store keeps them; [`Message::decode`] reads it back.
     pub fn encoded(&self) -> &[u8] {
-        &self.0.bytes
+        &self.0[NOTE_BYTES..]
     }
 
     /// Reads what [`Message::encoded`] and [`Message::is_dead_letter`] gave.
@@ -260,13 +294,23 @@ impl Message {
             .ok_or(bad("body cut short"))?;
         let properties = Properties::parse(&bytes[header_at + HEADER_FIXED_BYTES..body_at])
             .map_err(|_| bad("properties do not parse"))?;
-        Ok(Self(Arc::new(Inner {
-            traits: Traits::of(&properties),
-            is_dead_letter,
-            header_at: u16::try_from(header_at).expect("two shortstrs are at most 512 bytes"),
-            body_at: u32::try_from(body_at).map_err(|_| bad("header too long"))?,
-            bytes: SmallVec::from_slice(bytes),
-        })))
+        let flags = if is_dead_letter { DEAD_LETTER } else { 0 };
+        let note = Traits::of(&properties).note(
+            flags,
+            u16::try_from(NOTE_BYTES + header_at).expect("two shortstrs are at most 512 bytes"),
+            u32::try_from(NOTE_BYTES + body_at).map_err(|_| bad("header too long"))?,
+        );
+        Ok(Self([&note[..], bytes].concat().into()))
+    }
+
+    #[inline]
+    fn header_at(&self) -> usize {
+        usize::from(u16::from_le_bytes([self.0[2], self.0[3]]))
+    }
+
+    #[inline]
+    fn body_at(&self) -> usize {
+        u32::from_le_bytes([self.0[4], self.0[5], self.0[6], self.0[7]]) as usize
     }
 }
 

@@ -13,7 +13,7 @@ use crate::broker::live_queue::LiveQueue;
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::ConsumerSlot;
 use crate::broker::queue::effects::DeliveryHandle;
-use crate::broker::vhost::{Traces, Vhost};
+use crate::broker::vhost::{Route, Traces, Vhost};
 use crate::message::Message;
 use crate::store::Sequence;
 
@@ -44,13 +44,26 @@ pub struct Confirmed {
 
 #[derive(Debug)]
 struct Pending {
-    message: Message,
+    /// Taken when it goes to its last queue.
+    message: Option<Message>,
+    is_persistent: bool,
     route: RouteId,
     confirm: Option<Confirmable>,
     /// A queue was full.
     is_rejected: bool,
     /// What it has left behind in exchanges that remember.
     traces: Option<Traces>,
+}
+
+impl Pending {
+    fn take_message(&mut self) -> Message {
+        self.message.take().expect("it is taken once")
+    }
+
+    fn delay(&self, route: &Route) -> Option<Sequence> {
+        let message = self.message.as_ref().expect("no queue has it yet");
+        route.delay(message)
+    }
 }
 
 #[derive(Debug)]
@@ -97,7 +110,8 @@ impl Batch {
     pub fn publish(&mut self, message: Message, route: RouteId, confirm: Option<Confirmable>) -> bool {
         self.leaves_traces |= self.routes.get(route).leaves_traces();
         self.publishes.push(Pending {
-            message,
+            is_persistent: message.is_persistent(),
+            message: Some(message),
             route,
             confirm,
             is_rejected: false,
@@ -201,7 +215,8 @@ impl Batch {
         for publish in &mut self.publishes {
             let route = self.routes.get(publish.route);
             if route.leaves_traces() {
-                let (route, traces) = vhost.pass(&publish.message, &route.copies);
+                let message = publish.message.as_ref().expect("no queue has it yet");
+                let (route, traces) = vhost.pass(message, &route.copies);
                 sequence = sequence.max(traces.sequence);
                 publish.route = self.routes.once(route);
                 publish.traces = Some(traces);
@@ -220,7 +235,7 @@ impl Batch {
             && self.publishes.iter().all(|publish| publish.route == first.route);
         if is_uniform {
             let queue = &route.queues[0];
-            let messages = self.publishes.iter().map(|publish| publish.message.clone());
+            let messages = self.publishes.iter_mut().map(Pending::take_message);
             let published = queue.publish(messages);
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             for index in published.rejected {
@@ -232,12 +247,17 @@ impl Batch {
                 for queue in &route.queues {
                     self.groups.add(queue, index);
                 }
-                sequence = sequence.max(route.delay(&publish.message));
+                sequence = sequence.max(publish.delay(route));
             }
             for (queue, indices) in self.groups.iter_mut() {
-                let messages = indices
-                    .iter()
-                    .map(|index: &usize| self.publishes[*index].message.clone());
+                let (publishes, routes) = (&mut self.publishes, &self.routes);
+                let messages = indices.iter().map(|index: &usize| {
+                    let publish = &mut publishes[*index];
+                    match routes.get(publish.route).queues.len() {
+                        1 => publish.take_message(),
+                        _ => publish.message.clone().expect("the message of several queues stays"),
+                    }
+                });
                 let published = queue.publish(messages);
                 sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
                 for index in published.rejected {
@@ -257,7 +277,7 @@ impl Batch {
             let is_kept = || {
                 route.is_kept_later()
                     || traces.is_some_and(|traces| traces.sequence.is_some())
-                    || route.queues.iter().any(|queue| queue.keeps(&publish.message))
+                    || route.queues.iter().any(|queue| queue.keeps(publish.is_persistent))
             };
             self.confirmed.push(Confirmed {
                 publish: confirm,

@@ -239,9 +239,9 @@ impl LiveQueue {
         self.state.lock().queue.touch(now);
     }
 
-    /// Whether the message would survive a restart in this queue.
-    pub fn keeps(&self, message: &Message) -> bool {
-        self.options.keeps(message)
+    /// Whether a message, persistent or not, would survive a restart in this queue.
+    pub fn keeps(&self, is_persistent: bool) -> bool {
+        self.options.keeps(is_persistent)
     }
 
     /// Ready messages and consumers, as `queue.declare-ok` tells them.

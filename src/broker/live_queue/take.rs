@@ -70,7 +70,7 @@ impl LiveQueue {
         let candidate = Candidate {
             key,
             properties: message.properties(),
-            is_persistent: self.keeps(&message),
+            is_persistent: self.keeps(message.is_persistent()),
             place: Some(place),
         };
         deduplication.remember_in(queue, &candidate, now);

@@ -57,9 +57,9 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// Whether the message would survive a restart in such a queue.
-    pub fn keeps(&self, message: &Message) -> bool {
-        self.durable && (message.is_persistent() || self.is_quorum)
+    /// Whether a message, persistent or not, would survive a restart in such a queue.
+    pub fn keeps(&self, is_persistent: bool) -> bool {
+        self.durable && (is_persistent || self.is_quorum)
     }
 }
 
@@ -162,29 +162,32 @@ impl Queue {
             // Others of its batch may have filled the window, and consumers can have them before this one enters.
             self.deliver(now, now, effects);
         }
-        let entry = PublishEntry {
-            position: self.next,
-            expires_at: self.expires_at(&message, now),
-            is_persistent: message.is_persistent() || self.options.is_quorum,
-            message,
-        };
-        self.next = Position(self.next.0 + 1);
-        if self.ready.is_window_full(level) {
-            self.ready.push_unread(level, &entry);
+        let position = self.next;
+        self.next = Position(position.0 + 1);
+        let expires_at = self.expires_at(&message, now);
+        let is_window_full = self.ready.is_window_full(level);
+        let stored = self.options.keeps(message.is_persistent());
+        if stored || is_window_full {
+            let entry = PublishEntry {
+                position,
+                expires_at,
+                is_persistent: message.is_persistent() || self.options.is_quorum,
+                message: message.clone(),
+            };
+            if is_window_full {
+                self.ready.push_unread(level, &entry);
+            }
             effects.of(level).published.push(entry);
-            return true;
         }
-        let stored = self.options.durable && entry.is_persistent;
-        let waiting = Waiting {
-            message: entry.message.clone(),
-            expires_at: entry.expires_at,
-            delivery_count: 0,
-            redelivered: false,
-            stored,
-        };
-        self.ready.insert(level, entry.position, waiting);
-        if stored {
-            effects.of(level).published.push(entry);
+        if !is_window_full {
+            let waiting = Waiting {
+                message,
+                expires_at,
+                delivery_count: 0,
+                redelivered: false,
+                stored,
+            };
+            self.ready.insert(level, position, waiting);
         }
         true
     }

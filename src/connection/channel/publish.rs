@@ -26,10 +26,9 @@ const BODY_BYTES_CEILING: u64 = 512 << 20;
 /// Body bytes reserved on the sender's word; more grows as it arrives.
 const BODY_RESERVE_MAX: usize = 1 << 20;
 
-/// A message whose frames are arriving.
+/// A message whose frames are arriving; the channel's builder collects them.
 #[derive(Debug)]
 pub(super) struct Incoming {
-    builder: MessageBuilder,
     mandatory: bool,
     /// Body bytes announced; `None` until the header has come.
     body_size: Option<u64>,
@@ -41,11 +40,9 @@ impl Channel {
         if publish.immediate {
             return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
         }
-        let builder = MessageBuilder::new(publish.exchange, publish.routing_key);
-        let mandatory = publish.mandatory;
+        self.builder.start(publish.exchange, publish.routing_key);
         self.incoming = Some(Incoming {
-            builder,
-            mandatory,
+            mandatory: publish.mandatory,
             body_size: None,
             received: 0,
         });
@@ -73,11 +70,10 @@ impl Channel {
                 MethodId::default(),
             ));
         };
+        let (builder, size_max) = (&mut self.builder, session.settings.message_size_max);
         match (frame.kind, incoming.body_size) {
-            (FrameKind::Header, None) => incoming.header(frame.payload, session.settings.message_size_max)?,
-            (FrameKind::Body, Some(size)) => {
-                incoming.body(frame.payload, size, session.settings.message_size_max)?;
-            }
+            (FrameKind::Header, None) => incoming.header(builder, frame.payload, size_max)?,
+            (FrameKind::Body, Some(size)) => incoming.body(builder, frame.payload, size, size_max)?,
             (_, None) => {
                 return Err(unexpected(
                     "expected content header for class 60, got non content header frame instead",
@@ -91,7 +87,11 @@ impl Channel {
         }
         if incoming.body_size == Some(incoming.received) {
             let incoming = self.incoming.take().expect("it is there");
-            self.publish(session, output, incoming)?;
+            let mut builder = std::mem::take(&mut self.builder);
+            let done = self.publish(session, output, &incoming, &mut builder);
+            builder.clear();
+            self.builder = builder;
+            done?;
         }
         Ok(())
     }
@@ -114,20 +114,16 @@ impl Channel {
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
-        incoming: Incoming,
+        incoming: &Incoming,
+        builder: &mut MessageBuilder,
     ) -> Result<(), Failure> {
-        let Incoming {
-            builder,
-            mandatory,
-            received,
-            ..
-        } = incoming;
+        let received = incoming.received;
         let max = session.settings.message_size_max;
         if received > max {
             let explanation = format!("message size {received} is larger than configured max size {max}");
             return Err(precondition(explanation, ID));
         }
-        let cached = find_route(session, &builder)?;
+        let cached = find_route(session, builder)?;
         let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
         let addressed = match properties.reply_to {
             Some(reply_to) if reply_to == REPLY_TO.as_bytes() => Some(content::with_reply_to(
@@ -144,7 +140,7 @@ impl Channel {
             Some(headers) => read_headers(headers)?,
         };
         if cached.is_none() || !copies.is_empty() {
-            check_topics(session, &builder, &copies)?;
+            check_topics(session, builder, &copies)?;
         }
         if let Some(user_id) = properties.user_id {
             check_user_id(session, user_id)?;
@@ -168,7 +164,7 @@ impl Channel {
             Some(route) if copies.is_empty() => route,
             _ => decide_route(session, &message, &copies)?,
         };
-        self.gather(session, output, message, route, mandatory);
+        self.gather(session, output, message, route, incoming.mandatory);
         Ok(())
     }
 
@@ -223,7 +219,12 @@ impl Channel {
 }
 
 impl Incoming {
-    fn header(&mut self, payload: &[u8], size_max: u64) -> Result<(), Failure> {
+    fn header(
+        &mut self,
+        builder: &mut MessageBuilder,
+        payload: &[u8],
+        size_max: u64,
+    ) -> Result<(), Failure> {
         let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
         if header.class_id != 60 {
             let explanation = format!(
@@ -250,19 +251,25 @@ impl Incoming {
         } else {
             BODY_RESERVE_MAX
         };
-        self.builder.header(header.body_size, header.properties, reserve);
+        builder.header(header.body_size, header.properties, reserve);
         self.body_size = Some(header.body_size);
         Ok(())
     }
 
-    fn body(&mut self, payload: &[u8], size: u64, size_max: u64) -> Result<(), Failure> {
+    fn body(
+        &mut self,
+        builder: &mut MessageBuilder,
+        payload: &[u8],
+        size: u64,
+        size_max: u64,
+    ) -> Result<(), Failure> {
         self.received += payload.len() as u64;
         if self.received > size {
             let explanation = "content body frame exceeds remaining content size";
             return Err(connection(ReplyCode::FrameError, explanation, ID));
         }
         if size <= size_max {
-            self.builder.body(payload);
+            builder.body(payload);
         }
         Ok(())
     }

@@ -649,7 +649,7 @@ impl History {
         let origin = self.disk.crash(in_stretch);
         for (at, expected) in &before {
             let is_kept = self.disk.asked().contains_key(at);
-            let must_be_kept = self.options.keeps(&expected.message) && !unwritten.contains(at);
+            let must_be_kept = self.options.keeps(expected.message.is_persistent()) && !unwritten.contains(at);
             assert_eq!(is_kept, must_be_kept, "{at:?} after a crash");
         }
         let mut model = Model::new(self.options, settings.clone(), now);
@@ -741,7 +741,7 @@ impl History {
         let stored = self.disk.asked();
         let mut found = 0;
         for (at, expected) in self.model.messages() {
-            let must = self.options.keeps(&expected.message);
+            let must = self.options.keeps(expected.message.is_persistent());
             let Some(stored) = stored.get(&at) else {
                 assert!(!must, "{at:?} is not stored");
                 continue;
