@@ -143,6 +143,25 @@ pub fn parse(bytes: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)
     }
 }
 
+/// A whole, faultless frame of this kind on this channel at the beginning of `bytes`; else `None`, and [`parse`] tells
+/// why. The frame's payload and the bytes behind it.
+#[inline]
+pub(super) fn expect(
+    bytes: &[u8],
+    kind: FrameKind,
+    channel: u16,
+    payload_max: u32,
+) -> Option<(&[u8], &[u8])> {
+    let (&[number, c1, c0, s3, s2, s1, s0], rest) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    let size = u32::from_be_bytes([s3, s2, s1, s0]);
+    if number != kind.number() || u16::from_be_bytes([c1, c0]) != channel || size > payload_max {
+        return None;
+    }
+    let (payload, rest) = rest.split_at_checked(size as usize)?;
+    let (&end, rest) = rest.split_first()?;
+    (end == END).then_some((payload, rest))
+}
+
 #[cold]
 fn refuse(kind: u8, payload: &[u8], end: u8) -> FrameError {
     let payload = payload[..payload.len().min(SNIPPET_BYTES + 1)].to_vec();

@@ -5,3 +5,4 @@ pub mod field_table;
 pub mod frame;
 pub mod method;
 pub mod reply_code;
+pub mod whole_publish;

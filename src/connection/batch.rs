@@ -52,7 +52,7 @@ struct Pending {
     /// A queue was full.
     is_rejected: bool,
     /// What it has left behind in exchanges that remember.
-    traces: Option<Traces>,
+    traces: Option<Box<Traces>>,
 }
 
 impl Pending {
@@ -219,7 +219,7 @@ impl Batch {
                 let (route, traces) = vhost.pass(message, &route.copies);
                 sequence = sequence.max(traces.sequence);
                 publish.route = self.routes.once(route);
-                publish.traces = Some(traces);
+                publish.traces = Some(Box::new(traces));
             }
         }
         self.leaves_traces = false;

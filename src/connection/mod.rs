@@ -29,6 +29,7 @@ use tracing::debug;
 use crate::amqp::frame::{self, Frame, FrameKind};
 use crate::amqp::method::{self, Method, MethodId};
 use crate::amqp::reply_code::ReplyCode;
+use crate::amqp::whole_publish::WholePublish;
 use crate::broker::outbox::Outbox;
 use crate::broker::{Broker, ConnectionId};
 
@@ -172,6 +173,10 @@ impl Connection {
                 self.is_throttled = true;
                 break;
             }
+            if let Some(len) = self.whole_publish(&bytes[used..], now) {
+                used += len;
+                continue;
+            }
             match frame::parse(&bytes[used..], self.payload_max()) {
                 Ok(None) => break,
                 Ok(Some((frame, len))) => {
@@ -187,6 +192,30 @@ impl Connection {
         }
         self.flush();
         used
+    }
+
+    /// Takes a publish whose frames are all there, as [`Connection::frame`] would take them one by one. Returns the
+    /// bytes that it takes; `None` when something else is there, or nobody expects a publish.
+    #[inline]
+    fn whole_publish(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
+        if !matches!(self.state, State::Running) {
+            return None;
+        }
+        let whole = WholePublish::parse(bytes, self.payload_max())?;
+        let channel = self
+            .channels
+            .get_mut(&whole.channel)
+            .filter(|channel| channel.takes_methods())?;
+        let session = self
+            .session
+            .as_mut()
+            .expect("a running connection has its session");
+        session.follow_accounts();
+        match channel.whole_publish(session, &mut self.output, &whole) {
+            Ok(()) => self.block_if_alarmed(),
+            Err(failure) => self.fail(whole.channel, failure, now),
+        }
+        Some(whole.len)
     }
 
     fn payload_max(&self) -> u32 {

@@ -168,7 +168,7 @@ pub fn decode(payload: &[u8]) -> Result<Method<'_>, MethodError> {
 
 /// Ticket, exchange, routing key, bits, and nothing behind them.
 #[inline]
-fn publish(arguments: &[u8]) -> Option<Publish<'_>> {
+pub(super) fn publish(arguments: &[u8]) -> Option<Publish<'_>> {
     let (&[_, _, exchange_len], rest) = arguments.split_first_chunk::<3>()?;
     let (exchange, rest) = rest.split_at_checked(usize::from(exchange_len))?;
     let (&key_len, rest) = rest.split_first()?;

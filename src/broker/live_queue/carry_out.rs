@@ -276,15 +276,16 @@ fn collect_level(queue: QueueId, mut level: LevelEffects, operations: &mut Vec<O
 }
 
 fn deliver(state: &mut State, wakers: &mut Wakers) {
-    let mut deliveries = state.effects.deliveries.drain(..).peekable();
-    while let Some(Delivery { consumer, .. }) = deliveries.peek() {
-        let consumer = *consumer;
-        let run = std::iter::from_fn(|| deliveries.next_if(|delivery| delivery.consumer == consumer));
+    let mut deliveries = state.effects.deliveries.drain(..);
+    while let Some(&Delivery { consumer, .. }) = deliveries.as_slice().first() {
+        let rest = deliveries.as_slice();
+        let is_other = |delivery: &Delivery| delivery.consumer != consumer;
+        let run = rest.iter().position(is_other).unwrap_or(rest.len());
         // A consumer that was taken away in the same turn gets nothing; its channel gives back what it holds.
         let outlet = state.outlets[consumer.index as usize]
             .as_ref()
             .expect("a consumer has its outlet");
-        wakers.extend(outlet.outbox.deliver(run.map(|delivery| OutboxDelivery {
+        wakers.extend(outlet.outbox.deliver(deliveries.by_ref().take(run).map(|delivery| OutboxDelivery {
             channel: outlet.channel,
             source: outlet.source,
             handle: delivery.handle,

@@ -169,19 +169,22 @@ impl Consumers {
     /// The consumer whose turn it is, if any can take a message; its turn is over then.
     pub fn take_turn(&mut self) -> Option<ConsumerSlot> {
         for (_, level) in &mut self.rotation {
-            while let Some(index) = level.pop_front() {
+            while let Some(&index) = level.front() {
                 let Slot { generation, consumer } = &mut self.slots[index as usize];
                 let consumer = consumer.as_mut().expect("the rotation names live consumers");
                 let has_turn =
                     consumer.can_take() && consumer.options.limit.as_ref().is_none_or(|limit| limit.take());
                 if has_turn {
-                    level.push_back(index);
+                    if level.len() > 1 {
+                        level.rotate_left(1);
+                    }
                     return Some(ConsumerSlot {
                         index,
                         generation: *generation,
                     });
                 }
                 consumer.in_rotation = false;
+                level.pop_front();
             }
         }
         None

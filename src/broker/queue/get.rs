@@ -38,10 +38,10 @@ impl Queue {
             return Got::Empty;
         }
         let is_open = self.open(now, effects);
-        if is_open && !self.ready.is_next_in_memory() {
+        if is_open && self.ready.next_in_memory().is_none() {
             self.ready.load(&mut effects.loads);
         }
-        if !is_open || !self.ready.is_next_in_memory() {
+        if !is_open || self.ready.next_in_memory().is_none() {
             self.get_waits = true;
             return Got::Later;
         }

@@ -213,11 +213,11 @@ impl Queue {
         if !self.expire_before(end, effects) {
             return false;
         }
-        while self.ready.is_next_in_memory() {
+        while let Some(level) = self.ready.next_in_memory() {
             let Some(consumer) = self.consumers.take_turn() else {
                 break;
             };
-            let entry = self.ready.pop().expect("the next message is in memory");
+            let entry = self.ready.pop_of(level).expect("the next message is in memory");
             let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
             let counted = self.with_delivery_count(&entry.2);
             let outgoing = counted.as_ref().unwrap_or(&entry.2.message);

@@ -144,7 +144,8 @@ impl Ready {
         self.pop_of(last)
     }
 
-    fn pop_of(&mut self, index: u8) -> Option<(LevelId, Position, Waiting)> {
+    /// Takes the first message of the level with this [`LevelId::index`]; `None` when none is in memory.
+    pub fn pop_of(&mut self, index: u8) -> Option<(LevelId, Position, Waiting)> {
         let level = &mut self.levels[usize::from(index)];
         let (position, waiting) = level.pop()?;
         let id = level.id();
@@ -152,12 +153,13 @@ impl Ready {
         Some((id, position, waiting))
     }
 
-    /// Whether [`Ready::pop`] would find a message.
-    pub fn is_next_in_memory(&self) -> bool {
-        let mut levels = self.order.iter().map(|index| &self.levels[usize::from(*index)]);
-        levels
-            .find(|level| level.count() > 0)
-            .is_some_and(|level| !level.is_window_empty())
+    /// The [`LevelId::index`] of the level whose message [`Ready::pop`] would take.
+    pub fn next_in_memory(&self) -> Option<u8> {
+        let level = |index: u8| &self.levels[usize::from(index)];
+        let mut order = self.order.iter().copied();
+        order
+            .find(|index| level(*index).count() > 0)
+            .filter(|index| !level(*index).is_window_empty())
     }
 
     /// Ready messages, wherever they are.

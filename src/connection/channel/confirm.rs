@@ -15,8 +15,15 @@ use super::{Channel, Mode};
 #[derive(Debug, Default)]
 pub(super) struct Confirms {
     last_tag: u64,
-    /// Publishes that wait for the store; tags and sequences both ascend.
-    waiting: VecDeque<(u64, Sequence)>,
+    /// Publishes that wait for the store, together those that wait for the same; tags and sequences both ascend.
+    waiting: VecDeque<Waiting>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    first_tag: u64,
+    last_tag: u64,
+    after: Sequence,
 }
 
 impl Confirms {
@@ -34,11 +41,11 @@ impl Confirms {
             match confirmed.after {
                 // Before the acks: one of these may be for all lower tags.
                 _ if confirmed.is_rejected => method::nack(output, channel, tag, false),
-                Some(sequence) => self.waiting.push_back((tag, sequence)),
+                Some(after) => self.wait(tag, after),
                 None => ready.push(tag),
             }
         }
-        let first_waiting = self.waiting.front().map_or(u64::MAX, |(tag, _)| *tag);
+        let first_waiting = self.waiting.front().map_or(u64::MAX, |waiting| waiting.first_tag);
         let before = ready.partition_point(|tag| *tag < first_waiting);
         if let Some(last) = ready[..before].last() {
             method::ack(output, channel, *last, before > 1);
@@ -52,14 +59,27 @@ impl Confirms {
     pub(super) fn committed(&mut self, committed: Sequence, channel: u16, output: &mut Vec<u8>) {
         let done = self
             .waiting
-            .partition_point(|(_, sequence)| *sequence <= committed);
-        if let Some((last, _)) = self.waiting.drain(..done).next_back() {
-            method::ack(output, channel, last, done > 1);
+            .partition_point(|waiting| waiting.after <= committed);
+        let mut done = self.waiting.drain(..done);
+        if let Some(first) = done.next() {
+            let last = done.next_back().map_or(first.last_tag, |last| last.last_tag);
+            method::ack(output, channel, last, last > first.first_tag);
+        }
+    }
+
+    fn wait(&mut self, tag: u64, after: Sequence) {
+        match self.waiting.back_mut() {
+            Some(last) if last.after == after => last.last_tag = tag,
+            _ => self.waiting.push_back(Waiting {
+                first_tag: tag,
+                last_tag: tag,
+                after,
+            }),
         }
     }
 
     pub(super) fn awaits(&self) -> Option<Sequence> {
-        self.waiting.front().map(|(_, sequence)| *sequence)
+        self.waiting.front().map(|waiting| waiting.after)
     }
 }
 

@@ -139,6 +139,11 @@ impl Channel {
         }
     }
 
+    /// Whether a method is what has to come next, and would not be ignored.
+    pub fn takes_methods(&self) -> bool {
+        !self.is_closing && self.incoming.is_none()
+    }
+
     /// Works off a method.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ use crate::amqp::content::{self, ContentHeader, Properties};
 use crate::amqp::frame::{Frame, FrameKind};
 use crate::amqp::method::{self, Content, MethodId, Publish};
 use crate::amqp::reply_code::ReplyCode;
+use crate::amqp::whole_publish::WholePublish;
 use crate::broker::exchange::{Criteria, ExchangeKind};
 use crate::broker::permission::Access;
 use crate::broker::refusal::Entity;
@@ -37,16 +38,29 @@ pub(super) struct Incoming {
 
 impl Channel {
     pub(super) fn begin_publish(&mut self, publish: &Publish<'_>) -> Result<(), Failure> {
-        if publish.immediate {
-            return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
-        }
+        let incoming = Incoming::new(publish)?;
         self.builder.start(publish.exchange, publish.routing_key);
-        self.incoming = Some(Incoming {
-            mandatory: publish.mandatory,
-            body_size: None,
-            received: 0,
-        });
+        self.incoming = Some(incoming);
         Ok(())
+    }
+
+    /// Takes a publish whose frames have all come. The channel [`Channel::takes_methods`].
+    ///
+    /// # Errors
+    /// When the message is not acceptable.
+    pub fn whole_publish(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        whole: &WholePublish<'_>,
+    ) -> Result<(), Failure> {
+        let mut incoming = Incoming::new(&whole.publish)?;
+        let size_max = session.settings.message_size_max;
+        self.builder
+            .start(whole.publish.exchange, whole.publish.routing_key);
+        incoming.header(&mut self.builder, whole.header, size_max)?;
+        incoming.body(&mut self.builder, whole.body, whole.body.len() as u64, size_max)?;
+        self.finish_publish(session, output, &incoming)
     }
 
     /// Takes a header or body frame.
@@ -87,13 +101,22 @@ impl Channel {
         }
         if incoming.body_size == Some(incoming.received) {
             let incoming = self.incoming.take().expect("it is there");
-            let mut builder = std::mem::take(&mut self.builder);
-            let done = self.publish(session, output, &incoming, &mut builder);
-            builder.clear();
-            self.builder = builder;
-            done?;
+            self.finish_publish(session, output, &incoming)?;
         }
         Ok(())
+    }
+
+    fn finish_publish(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        incoming: &Incoming,
+    ) -> Result<(), Failure> {
+        let mut builder = std::mem::take(&mut self.builder);
+        let done = self.publish(session, output, incoming, &mut builder);
+        builder.clear();
+        self.builder = builder;
+        done
     }
 
     /// A method came while content was expected.
@@ -219,6 +242,17 @@ impl Channel {
 }
 
 impl Incoming {
+    fn new(publish: &Publish<'_>) -> Result<Self, Failure> {
+        if publish.immediate {
+            return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
+        }
+        Ok(Self {
+            mandatory: publish.mandatory,
+            body_size: None,
+            received: 0,
+        })
+    }
+
     fn header(
         &mut self,
         builder: &mut MessageBuilder,

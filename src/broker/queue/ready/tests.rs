@@ -96,7 +96,7 @@ fn a_higher_priority_that_only_the_store_has_comes_first() {
     for position in 1..30 {
         push(&mut ready, 1, &entry(position, None));
     }
-    while ready.is_next_in_memory() {
+    while ready.next_in_memory().is_some() {
         assert_eq!(place(ready.pop()).map(|(priority, _)| priority), Some(1));
     }
     assert_eq!(
