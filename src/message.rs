@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::amqp::content::Properties;
+use crate::amqp::method::Content;
 
 /// class id, weight and body size in front of the property flags.
 const HEADER_FIXED_BYTES: usize = 12;
@@ -205,16 +206,25 @@ impl Message {
         names(self.encoded()).1
     }
 
-    /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
+    /// What goes out: envelope, header and body.
     #[inline]
+    pub fn content(&self) -> Content<'_> {
+        let (header_at, body_at) = self.parts();
+        Content {
+            envelope: &self.0[NOTE_BYTES..header_at],
+            header: &self.0[header_at..body_at],
+            body: &self.0[body_at..],
+        }
+    }
+
+    /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
     pub fn envelope(&self) -> &[u8] {
-        &self.0[NOTE_BYTES..self.header_at()]
+        self.content().envelope
     }
 
     /// Payload of the content header frame: class, weight, body size, flags, properties.
-    #[inline]
     pub fn header(&self) -> &[u8] {
-        &self.0[self.header_at()..self.body_at()]
+        self.content().header
     }
 
     /// The property flags and values.
@@ -225,7 +235,13 @@ impl Message {
     /// The body, whole.
     #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.0[self.body_at()..]
+        &self.0[self.parts().1..]
+    }
+
+    /// Bytes of the body.
+    #[inline]
+    pub fn body_len(&self) -> usize {
+        self.0.len() - self.parts().1
     }
 
     /// `delivery_mode` 2: it survives a restart in a durable queue.
@@ -243,8 +259,8 @@ impl Message {
     /// The `expiration` property, milliseconds.
     #[inline]
     pub fn expiration(&self) -> Option<u64> {
-        (self.0[0] & EXPIRES != 0)
-            .then(|| u64::from_le_bytes(self.0[8..NOTE_BYTES].try_into().expect("it is eight bytes")))
+        let &[flags, .., e0, e1, e2, e3, e4, e5, e6, e7] = self.note();
+        (flags & EXPIRES != 0).then(|| u64::from_le_bytes([e0, e1, e2, e3, e4, e5, e6, e7]))
     }
 
     /// The broker wrote its `x-death` header; what a client sends under that name tells nothing. The store keeps
@@ -303,14 +319,16 @@ impl Message {
         Ok(Self([&note[..], bytes].concat().into()))
     }
 
-    #[inline]
-    fn header_at(&self) -> usize {
-        usize::from(u16::from_le_bytes([self.0[2], self.0[3]]))
+    fn note(&self) -> &[u8; NOTE_BYTES] {
+        self.0.first_chunk().expect("every message begins with its note")
     }
 
+    /// Where the header and the body begin.
     #[inline]
-    fn body_at(&self) -> usize {
-        u32::from_le_bytes([self.0[4], self.0[5], self.0[6], self.0[7]]) as usize
+    fn parts(&self) -> (usize, usize) {
+        let &[_, _, h0, h1, b0, b1, b2, b3, ..] = self.note();
+        let body_at = u32::from_le_bytes([b0, b1, b2, b3]);
+        (usize::from(u16::from_le_bytes([h0, h1])), body_at as usize)
     }
 }
 

@@ -107,8 +107,11 @@ impl<'a> Properties<'a> {
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PropertiesError> {
         let (flags, mut rest) = bytes.split_first_chunk::<2>().ok_or(PropertiesError)?;
         let flags = u16::from_be_bytes(*flags);
-        let has = |bit: u16| flags & (1 << bit) != 0;
         let mut properties = Self::default();
+        if flags == 0 && rest.is_empty() {
+            return Ok(properties);
+        }
+        let has = |bit: u16| flags & (1 << bit) != 0;
         for bit in [15, 14] {
             if has(bit) {
                 short(&mut rest)?;

@@ -75,7 +75,10 @@ mod tests {
             let bytes = [&frames(body)[..], b"\x01next"].concat();
             let whole = WholePublish::parse(&bytes, PAYLOAD_MAX).expect("it is whole");
             assert_eq!((whole.channel, whole.body), (3, body));
-            assert_eq!((whole.publish.exchange, whole.publish.routing_key), (&b"x"[..], &b"key"[..]));
+            assert_eq!(
+                (whole.publish.exchange, whole.publish.routing_key),
+                (&b"x"[..], &b"key"[..])
+            );
             assert!(whole.publish.mandatory && !whole.publish.immediate);
             assert_eq!(whole.header.len(), 14);
             assert_eq!(whole.len, bytes.len() - 5);
@@ -86,14 +89,27 @@ mod tests {
     fn what_is_cut_or_differs_in_any_byte_of_its_shape_is_left_to_others() {
         let bytes = frames(b"body");
         for len in 0..bytes.len() {
-            assert_eq!(WholePublish::parse(&bytes[..len], PAYLOAD_MAX), None, "cut at {len}");
+            assert_eq!(
+                WholePublish::parse(&bytes[..len], PAYLOAD_MAX),
+                None,
+                "cut at {len}"
+            );
         }
-        let header_at = bytes.windows(2).position(|pair| pair == [0xCE, 2]).expect("a header frame") + 1;
+        let header_at = bytes
+            .windows(2)
+            .position(|pair| pair == [0xCE, 2])
+            .expect("a header frame")
+            + 1;
         let body_at = bytes.len() - 4 - 8;
         // Types, channels, sizes and end octets of the three frames, the method's number, and the body's size.
         let ends = [header_at - 1, body_at - 1, bytes.len() - 1];
-        let starts = [0, header_at, body_at].into_iter().flat_map(|start| start..start + 7);
-        let shape = starts.chain(ends).chain(7..11).chain(header_at + 11..header_at + 19);
+        let starts = [0, header_at, body_at]
+            .into_iter()
+            .flat_map(|start| start..start + 7);
+        let shape = starts
+            .chain(ends)
+            .chain(7..11)
+            .chain(header_at + 11..header_at + 19);
         for at in shape {
             let mut other = bytes.clone();
             other[at] ^= 0x40;

@@ -56,8 +56,14 @@ struct Pending {
 }
 
 impl Pending {
-    fn take_message(&mut self) -> Message {
-        self.message.take().expect("it is taken once")
+    /// The message for a queue; none stays for others when this is the last.
+    fn message(&mut self, is_last: bool) -> Message {
+        let message = if is_last {
+            self.message.take()
+        } else {
+            self.message.clone()
+        };
+        message.expect("it stays until its last queue has it")
     }
 
     fn delay(&self, route: &Route) -> Option<Sequence> {
@@ -230,16 +236,22 @@ impl Batch {
     fn publish_all(&mut self, mut sequence: Option<Sequence>) -> Option<Sequence> {
         let first = self.publishes.first()?;
         let route = self.routes.get(first.route);
-        let is_uniform = route.queues.len() == 1
-            && route.delays.is_empty()
-            && self.publishes.iter().all(|publish| publish.route == first.route);
-        if is_uniform {
-            let queue = &route.queues[0];
-            let messages = self.publishes.iter_mut().map(Pending::take_message);
-            let published = queue.publish(messages);
-            sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
-            for index in published.rejected {
-                self.publishes[index].is_rejected = true;
+        if self.publishes.iter().all(|publish| publish.route == first.route) {
+            for publish in self.publishes.iter().filter(|_| !route.delays.is_empty()) {
+                sequence = sequence.max(publish.delay(route));
+            }
+            let mut others = route.queues.len();
+            for queue in &route.queues {
+                others -= 1;
+                let messages = self
+                    .publishes
+                    .iter_mut()
+                    .map(|publish| publish.message(others == 0));
+                let published = queue.publish(messages);
+                sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
+                for index in published.rejected {
+                    self.publishes[index].is_rejected = true;
+                }
             }
         } else {
             for (index, publish) in (0..).zip(&self.publishes) {
@@ -253,10 +265,7 @@ impl Batch {
                 let (publishes, routes) = (&mut self.publishes, &self.routes);
                 let messages = indices.iter().map(|index: &usize| {
                     let publish = &mut publishes[*index];
-                    match routes.get(publish.route).queues.len() {
-                        1 => publish.take_message(),
-                        _ => publish.message.clone().expect("the message of several queues stays"),
-                    }
+                    publish.message(routes.get(publish.route).queues.len() == 1)
                 });
                 let published = queue.publish(messages);
                 sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
@@ -277,7 +286,10 @@ impl Batch {
             let is_kept = || {
                 route.is_kept_later()
                     || traces.is_some_and(|traces| traces.sequence.is_some())
-                    || route.queues.iter().any(|queue| queue.keeps(publish.is_persistent))
+                    || route
+                        .queues
+                        .iter()
+                        .any(|queue| queue.keeps(publish.is_persistent))
             };
             self.confirmed.push(Confirmed {
                 publish: confirm,

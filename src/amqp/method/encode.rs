@@ -130,7 +130,11 @@ fn chunk_max(frame_max: u32) -> usize {
 /// Makes room for all frames at once.
 #[inline]
 fn reserve(out: &mut Vec<u8>, method_len: usize, content: &Content<'_>, frame_max: u32) {
-    let chunks = content.body.len() / chunk_max(frame_max) + 1;
+    // A division costs as much as all else here, and most bodies fit a frame.
+    let chunks = match chunk_max(frame_max) {
+        max if content.body.len() <= max => 1,
+        max => content.body.len() / max + 1,
+    };
     let overhead = (2 + chunks) * OVERHEAD_BYTES;
     out.reserve(method_len + content.header.len() + content.body.len() + overhead);
 }

@@ -285,13 +285,17 @@ fn deliver(state: &mut State, wakers: &mut Wakers) {
         let outlet = state.outlets[consumer.index as usize]
             .as_ref()
             .expect("a consumer has its outlet");
-        wakers.extend(outlet.outbox.deliver(deliveries.by_ref().take(run).map(|delivery| OutboxDelivery {
-            channel: outlet.channel,
-            source: outlet.source,
-            handle: delivery.handle,
-            redelivered: delivery.redelivered,
-            message: delivery.message,
-        })));
+        wakers.extend(
+            outlet
+                .outbox
+                .deliver(deliveries.by_ref().take(run).map(|delivery| OutboxDelivery {
+                    channel: outlet.channel,
+                    source: outlet.source,
+                    handle: delivery.handle,
+                    redelivered: delivery.redelivered,
+                    message: delivery.message,
+                })),
+        );
     }
 }
 

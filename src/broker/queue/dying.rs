@@ -57,13 +57,13 @@ impl Dying {
     }
 
     fn insert(&mut self, position: Position, letter: (LevelId, Waiting, DeathReason)) {
-        self.body_bytes += letter.1.message.body().len() as u64;
+        self.body_bytes += letter.1.message.body_len() as u64;
         self.letters.insert(position, letter);
     }
 
     fn remove(&mut self, position: Position) -> Option<(LevelId, Waiting, DeathReason)> {
         let letter = self.letters.remove(&position)?;
-        self.body_bytes -= letter.1.message.body().len() as u64;
+        self.body_bytes -= letter.1.message.body_len() as u64;
         Some(letter)
     }
 

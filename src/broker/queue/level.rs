@@ -159,7 +159,7 @@ impl Level {
         }
         self.unread.to = Position(entry.position.0 + 1);
         self.unread
-            .add(entry.message.body().len() as u64, entry.is_persistent);
+            .add(entry.message.body_len() as u64, entry.is_persistent);
         self.stretches.note(entry.position, entry.expires_at);
     }
 
@@ -230,7 +230,7 @@ impl Level {
             Loading::Window { to } => {
                 for entry in &entries {
                     self.unread
-                        .subtract(entry.message.body().len() as u64, entry.is_persistent);
+                        .subtract(entry.message.body_len() as u64, entry.is_persistent);
                 }
                 self.unread.from = next;
                 if next >= to && self.unread.to == to {
@@ -243,7 +243,7 @@ impl Level {
             Loading::Expired { from, to } => {
                 for entry in &entries {
                     self.unread
-                        .subtract(entry.message.body().len() as u64, entry.is_persistent);
+                        .subtract(entry.message.body_len() as u64, entry.is_persistent);
                 }
                 self.stretches
                     .looked_through(from, next.min(to), to, expires_next);

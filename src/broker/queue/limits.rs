@@ -15,7 +15,7 @@ impl Queue {
         if self.settings.overflow == Overflow::DropHead {
             return false;
         }
-        let bytes = message.body().len() as u64;
+        let bytes = message.body_len() as u64;
         let is_over = |max: Option<u64>, with_it: u64| max.is_some_and(|max| with_it > max);
         let count = self.ready.count() + self.dying.count();
         is_over(self.settings.max_length, count + 1)

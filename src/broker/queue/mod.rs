@@ -179,15 +179,22 @@ impl Queue {
             }
             effects.of(level).published.push(entry);
         }
-        if !is_window_full {
-            let waiting = Waiting {
-                message,
-                expires_at,
-                delivery_count: 0,
-                redelivered: false,
-                stored,
-            };
-            self.ready.insert(level, position, waiting);
+        if is_window_full {
+            return true;
+        }
+        let waiting = Waiting {
+            message,
+            expires_at,
+            delivery_count: 0,
+            redelivered: false,
+            stored,
+        };
+        // With priorities, others of its batch may have to go first.
+        let is_first = self.ready.count() == 0 && self.options.max_priority == 0;
+        let goes_on = is_first && self.is_open();
+        match goes_on.then(|| self.consumers.take_turn()).flatten() {
+            Some(consumer) => self.give((level, position, waiting), consumer, now, effects),
+            None => self.ready.insert(level, position, waiting),
         }
         true
     }
@@ -218,20 +225,31 @@ impl Queue {
                 break;
             };
             let entry = self.ready.pop_of(level).expect("the next message is in memory");
-            let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
-            let counted = self.with_delivery_count(&entry.2);
-            let outgoing = counted.as_ref().unwrap_or(&entry.2.message);
-            let needs_ack = self.consumers.book(consumer, outgoing.memory_bytes());
-            let kept = self.hand_out(entry, (Some(consumer), needs_ack), now, effects);
-            let message = counted.unwrap_or(kept);
-            effects.deliveries.push(Delivery {
-                consumer,
-                handle,
-                message,
-                redelivered,
-            });
+            self.give(entry, consumer, now, effects);
         }
         true
+    }
+
+    /// Hands a message that is not among the ready ones to the consumer whose turn it is.
+    fn give(
+        &mut self,
+        entry: (LevelId, Position, Waiting),
+        consumer: ConsumerSlot,
+        now: Timestamp,
+        effects: &mut Effects,
+    ) {
+        let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
+        let counted = self.with_delivery_count(&entry.2);
+        let outgoing = counted.as_ref().unwrap_or(&entry.2.message);
+        let needs_ack = self.consumers.book(consumer, outgoing.memory_bytes());
+        let kept = self.hand_out(entry, (Some(consumer), needs_ack), now, effects);
+        let message = counted.unwrap_or(kept);
+        effects.deliveries.push(Delivery {
+            consumer,
+            handle,
+            message,
+            redelivered,
+        });
     }
 
     /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`]; [`Queue::dispatch`] gives it what is

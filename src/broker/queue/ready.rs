@@ -112,14 +112,14 @@ impl Ready {
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
     pub fn insert(&mut self, level: LevelId, position: Position, waiting: Waiting) {
         self.count += 1;
-        self.body_bytes += waiting.message.body().len() as u64;
+        self.body_bytes += waiting.message.body_len() as u64;
         self.admit(level, position, waiting);
     }
 
     /// Notes a message behind all others that only the store holds.
     pub fn push_unread(&mut self, level: LevelId, entry: &PublishEntry) {
         self.count += 1;
-        self.body_bytes += entry.message.body().len() as u64;
+        self.body_bytes += entry.message.body_len() as u64;
         self.level_mut(level).push_unread(entry);
     }
 
@@ -280,7 +280,7 @@ impl Ready {
 
     fn forget(&mut self, level: LevelId, position: Position, waiting: &Waiting) {
         self.count -= 1;
-        self.body_bytes -= waiting.message.body().len() as u64;
+        self.body_bytes -= waiting.message.body_len() as u64;
         if let Some(at) = waiting.expires_at {
             self.expiring.remove(&(at, position, level));
         }

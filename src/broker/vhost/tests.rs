@@ -43,9 +43,7 @@ fn declare_exchange(vhost: &Vhost, name: &str, kind: &str, arguments: FieldTable
         internal: false,
         arguments,
     };
-    vhost
-        .declare_exchange::<Refusal>(asked, |_| Ok(()))
-        .unwrap();
+    vhost.declare_exchange::<Refusal>(asked, |_| Ok(())).unwrap();
 }
 
 fn declare_queue(vhost: &Vhost, name: &str) -> Arc<LiveQueue> {

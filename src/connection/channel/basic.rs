@@ -5,7 +5,7 @@ use std::sync::Arc;
 use amq_protocol::protocol::{AMQPClass, basic};
 use amq_protocol::types::ShortString;
 
-use crate::amqp::method::{self, Content, MethodId};
+use crate::amqp::method::{self, MethodId};
 use crate::amqp::reply_code::ReplyCode;
 use crate::broker::consumer_arguments::ConsumerArguments;
 use crate::broker::live_queue::{ConsumeRefused, LiveQueue, Outlet};
@@ -276,11 +276,7 @@ impl Channel {
                 let unacked = (!no_ack).then_some(Unacked { source, handle });
                 let delivery_tag = self.note_got(source, unacked);
                 self.forget_if_done(source);
-                let content = Content {
-                    envelope: message.envelope(),
-                    header: message.header(),
-                    body: message.body(),
-                };
+                let content = message.content();
                 let remaining = saturated(remaining);
                 let frame_max = session.frame_max;
                 method::get_ok(

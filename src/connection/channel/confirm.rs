@@ -57,9 +57,7 @@ impl Confirms {
 
     /// Sends the confirms whose messages are on disk.
     pub(super) fn committed(&mut self, committed: Sequence, channel: u16, output: &mut Vec<u8>) {
-        let done = self
-            .waiting
-            .partition_point(|waiting| waiting.after <= committed);
+        let done = self.waiting.partition_point(|waiting| waiting.after <= committed);
         let mut done = self.waiting.drain(..done);
         if let Some(first) = done.next() {
             let last = done.next_back().map_or(first.last_tag, |last| last.last_tag);

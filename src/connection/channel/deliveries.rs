@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::amqp::method::{self, Content};
+use crate::amqp::method;
 use crate::broker::outbox::{OutboxDelivery, SourceId};
 use crate::broker::queue::Settlement;
 
@@ -18,11 +18,7 @@ impl Channel {
         };
         self.last_delivery_tag += 1;
         let message = &delivery.message;
-        let content = Content {
-            envelope: message.envelope(),
-            header: message.header(),
-            body: message.body(),
-        };
+        let content = message.content();
         method::deliver(
             output,
             self.number,

@@ -4,7 +4,7 @@ use std::iter;
 
 use crate::amqp::content::{self, ContentHeader, Properties};
 use crate::amqp::frame::{Frame, FrameKind};
-use crate::amqp::method::{self, Content, MethodId, Publish};
+use crate::amqp::method::{self, MethodId, Publish};
 use crate::amqp::reply_code::ReplyCode;
 use crate::amqp::whole_publish::WholePublish;
 use crate::broker::exchange::{Criteria, ExchangeKind};
@@ -216,11 +216,7 @@ impl Channel {
             return;
         }
         if is_returned {
-            let content = Content {
-                envelope: message.envelope(),
-                header: message.header(),
-                body: message.body(),
-            };
+            let content = message.content();
             method::basic_return(
                 output,
                 self.number,
@@ -253,12 +249,7 @@ impl Incoming {
         })
     }
 
-    fn header(
-        &mut self,
-        builder: &mut MessageBuilder,
-        payload: &[u8],
-        size_max: u64,
-    ) -> Result<(), Failure> {
+    fn header(&mut self, builder: &mut MessageBuilder, payload: &[u8], size_max: u64) -> Result<(), Failure> {
         let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
         if header.class_id != 60 {
             let explanation = format!(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, tx};
 
-use crate::amqp::method::{self, Content, MethodId};
+use crate::amqp::method::{self, MethodId};
 use crate::amqp::reply_code::ReplyCode;
 use crate::broker::queue::Settlement;
 use crate::broker::vhost::Route;
@@ -111,11 +111,7 @@ impl Channel {
         }
         let mut reply = Vec::new();
         for message in returns {
-            let content = Content {
-                envelope: message.envelope(),
-                header: message.header(),
-                body: message.body(),
-            };
+            let content = message.content();
             method::basic_return(
                 &mut reply,
                 self.number,

@@ -81,7 +81,7 @@ impl AllDelays {
             body_bytes: delays
                 .messages
                 .values()
-                .map(|entry| entry.message.body().len() as u64)
+                .map(|entry| entry.message.body_len() as u64)
                 .sum(),
             next: delays.next,
         });

@@ -274,7 +274,7 @@ impl Messages {
     }
 
     fn recovered(&self, level: &LevelRow) -> RecoveredLevel {
-        let body_bytes = |stored: &Stored| stored.entry.message.body().len() as u64;
+        let body_bytes = |stored: &Stored| stored.entry.message.body_len() as u64;
         RecoveredLevel {
             id: level.id,
             priority: level.priority,

@@ -40,7 +40,11 @@ pub(super) fn had_users(connection: &Connection) -> Result<bool, StoreError> {
 
 fn write(connection: &Connection, change: &AccessChange) -> rusqlite::Result<()> {
     if change.is_of_user() {
-        run(connection, "INSERT OR IGNORE INTO meta VALUES ('had_users', 1)", [])?;
+        run(
+            connection,
+            "INSERT OR IGNORE INTO meta VALUES ('had_users', 1)",
+            [],
+        )?;
     }
     match change {
         AccessChange::SetVhost(row) => run(

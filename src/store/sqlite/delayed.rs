@@ -191,7 +191,7 @@ fn apply_changes(
     for entry in &changes.delayed {
         insert(connection, id, entry).map_err(database("write a delayed message"))?;
         sums.messages += 1;
-        sums.body_bytes += entry.message.body().len() as u64;
+        sums.body_bytes += entry.message.body_len() as u64;
     }
     for ended in &changes.ended {
         if let Some(body_bytes) = end(connection, id, *ended)? {
@@ -221,7 +221,7 @@ fn insert(connection: &Connection, delays: QueueId, entry: &DelayedEntry) -> rus
         delays.0,
         entry.id.due.millis().cast_signed(),
         entry.message.is_dead_letter(),
-        (entry.message.body().len() as u64).cast_signed(),
+        (entry.message.body_len() as u64).cast_signed(),
         encode_copies(&entry.copies),
         entry.message.encoded(),
     ])

@@ -144,7 +144,7 @@ impl Disk {
             .extract_if(unread.from..unread.to, |_, stored| stored.level == level)
             .map(|(_, stored)| stored)
             .collect();
-        let bytes = |stored: &Stored| stored.entry.message.body().len() as u64;
+        let bytes = |stored: &Stored| stored.entry.message.body_len() as u64;
         let persistent = || purged.iter().filter(|stored| stored.entry.is_persistent);
         let expected = Unread {
             from: unread.from,
@@ -317,7 +317,7 @@ impl Disk {
             .collect();
         let bytes = mine
             .iter()
-            .map(|stored| stored.entry.message.body().len() as u64)
+            .map(|stored| stored.entry.message.body_len() as u64)
             .sum();
         let messages = mine.len() as u64;
         let unread = Unread {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot};
-use crate::broker::queue::effects::{DeadLetter, DeathReason, DeliveryHandle, Effects};
+use crate::broker::queue::effects::{DeadLetter, DeathReason, Delivery, DeliveryHandle, Effects};
 use crate::broker::queue::settings::{Overflow, QueueSettings};
 use crate::broker::queue::{Got, Origin, Queue, QueueOptions, Settlement};
 use crate::clock::Timestamp;
@@ -396,11 +396,18 @@ impl History {
         let is_taken = self.queue.publish(message.clone(), now, &mut self.effects);
         let is_refused_dead = !is_taken && self.model.settings.overflow == Overflow::RejectPublishDlx;
         let refused = is_refused_dead.then(|| self.effects.dead.pop().expect("it is dead-lettered"));
+        // It may have gone at once; others have gone before it.
+        let is_own = |delivery: &mut Delivery| delivery.message.is_same(&message);
+        let own = self.effects.deliveries.pop_if(is_own);
         self.absorb(now);
         let (must, may) = self.model.refuses(&message);
         if is_taken {
             assert!(!must, "{content:?} is one too many");
             self.model.publish(message);
+            if let Some(delivery) = own {
+                self.check_hand_out();
+                self.model.delivered(&delivery, now);
+            }
             return;
         }
         assert!(may, "{content:?} has room");
@@ -649,7 +656,8 @@ impl History {
         let origin = self.disk.crash(in_stretch);
         for (at, expected) in &before {
             let is_kept = self.disk.asked().contains_key(at);
-            let must_be_kept = self.options.keeps(expected.message.is_persistent()) && !unwritten.contains(at);
+            let must_be_kept =
+                self.options.keeps(expected.message.is_persistent()) && !unwritten.contains(at);
             assert_eq!(is_kept, must_be_kept, "{at:?} after a crash");
         }
         let mut model = Model::new(self.options, settings.clone(), now);

@@ -145,14 +145,14 @@ impl Model {
     fn body_bytes(&self) -> u64 {
         self.ready
             .values()
-            .map(|expected| expected.message.body().len() as u64)
+            .map(|expected| expected.message.body_len() as u64)
             .sum()
     }
 
     fn unread_resting_bytes(&self) -> u64 {
         let unread = self.resting.values().filter(|resting| resting.is_unread);
         unread
-            .map(|resting| resting.expected.message.body().len() as u64)
+            .map(|resting| resting.expected.message.body_len() as u64)
             .sum()
     }
 

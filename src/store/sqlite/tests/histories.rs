@@ -324,7 +324,7 @@ impl Known {
     fn add(&mut self, entry: &PublishEntry) {
         let live = Live {
             is_persistent: entry.is_persistent,
-            body_bytes: entry.message.body().len() as u64,
+            body_bytes: entry.message.body_len() as u64,
             expires_at: entry.expires_at,
         };
         self.live.insert(entry.position.0, live);

@@ -13,7 +13,7 @@ pub(super) fn look(connection: &Connection, findings: &mut Findings) -> Result<(
         Ok(entry) => {
             let sums = found.entry(delays).or_default();
             sums.0 += 1;
-            sums.1 += entry.message.body().len() as u64;
+            sums.1 += entry.message.body_len() as u64;
         }
         Err(error) => findings.problem(error.to_string()),
     })?;
