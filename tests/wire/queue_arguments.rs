@@ -80,11 +80,6 @@ fn invalid_arguments_are_406_with_rabbitmqs_reasons() {
 fn arguments_beside_numbers_are_406_too() {
     check(vec![
         invalid(
-            text("x-dead-letter-routing-key", "k"),
-            "x-dead-letter-routing-key",
-            ": routing_key_but_no_dlx_defined",
-        ),
-        invalid(
             int("x-max-priority", 256),
             "x-max-priority",
             ": {max_value_exceeded,256}",
@@ -115,22 +110,45 @@ fn arguments_beside_numbers_are_406_too() {
             ": \"unsupported queue version '3'\"",
         ),
         invalid(
-            text("x-max-age", "1h"),
-            "x-max-age",
-            " of queue type rabbit_classic_queue",
+            text("x-queue-version", "2"),
+            "x-queue-version",
+            ": \"expected integer, got longstr\"",
         ),
         invalid(
-            int("x-initial-cluster-size", 1),
-            "x-initial-cluster-size",
-            " of queue type rabbit_classic_queue",
+            text("x-queue-leader-locator", "nearest"),
+            "x-queue-leader-locator",
+            ": invalid_queue_locator_arg",
         ),
         invalid(
-            text("x-dead-letter-strategy", "at-most-once"),
-            "x-dead-letter-strategy",
-            " of queue type rabbit_classic_queue",
+            int("x-queue-leader-locator", 1),
+            "x-queue-leader-locator",
+            ": {unacceptable_type,signedint}",
+        ),
+    ]);
+}
+
+#[test]
+fn arguments_that_say_where_dead_letters_go_are_406_too() {
+    let exchange = text("x-dead-letter-exchange", "");
+    let too_long = "x".repeat(256);
+    check(vec![
+        invalid(
+            text("x-dead-letter-routing-key", "k"),
+            "x-dead-letter-routing-key",
+            ": routing_key_but_no_dlx_defined",
         ),
         invalid(
-            text("x-dead-letter-exchange", &"x".repeat(256)),
+            [exchange.clone(), int("x-dead-letter-routing-key", 1)].concat(),
+            "x-dead-letter-routing-key",
+            ": {unacceptable_type,signedint}",
+        ),
+        invalid(
+            [exchange, text("x-dead-letter-routing-key", &too_long)].concat(),
+            "x-dead-letter-routing-key",
+            ": \"expected at most 255 bytes\"",
+        ),
+        invalid(
+            text("x-dead-letter-exchange", &too_long),
             "x-dead-letter-exchange",
             ": \"expected at most 255 bytes\"",
         ),
@@ -145,11 +163,57 @@ fn arguments_beside_numbers_are_406_too() {
 }
 
 #[test]
+fn arguments_of_other_types_of_queues_are_406_too() {
+    let numbers = [
+        "x-initial-cluster-size",
+        "x-stream-max-segment-size-bytes",
+        "x-stream-filter-size-bytes",
+        "x-max-in-memory-length",
+        "x-max-in-memory-bytes",
+        "x-quorum-initial-group-size",
+    ];
+    let strings = [("x-max-age", "1h"), ("x-dead-letter-strategy", "at-most-once")];
+    let rows = numbers.map(|name| foreign(name, int(name, 16)));
+    let more = strings.map(|(name, value)| foreign(name, text(name, value)));
+    check(rows.into_iter().chain(more).collect());
+}
+
+/// An argument that classic queues do not have.
+fn foreign(name: &'static str, argument: Vec<u8>) -> Row {
+    invalid(argument, name, " of queue type rabbit_classic_queue")
+}
+
+#[test]
+fn each_value_that_chooses_nothing_here_is_accepted() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    let locators = [
+        "client-local",
+        "balanced",
+        "random",
+        "least-leaders",
+        "min-masters",
+    ];
+    let locators = locators.map(|locator| text("x-queue-leader-locator", locator));
+    let versions = [1, 2].map(|version| int("x-queue-version", version));
+    let modes = ["default", "lazy", "other"].map(|mode| text("x-queue-mode", mode));
+    let overflows = ["drop-head", "reject-publish", "reject-publish-dlx"];
+    let overflows = overflows.map(|overflow| text("x-overflow", overflow));
+    let all = [&locators[..], &versions, &modes, &overflows].concat();
+    for (number, argument) in all.iter().enumerate() {
+        let name = format!("arg-fine-{number}");
+        client.call(&queue_declare(&name, 4, argument), 1, (50, 11));
+    }
+}
+
+#[test]
 fn unknown_and_outdated_arguments_are_ignored() {
     let server = server();
     let mut client = Client::open(server.address());
     let arguments = [
-        text("x-ha-policy", "all"),
+        text("x-ha-policy", "nodes"),
+        entry("x-ha-nodes", b'A', &Fields::default().long("").bytes()),
+        int("x-ha-policy-params", 1),
         int("x-foo", 1),
         text("x-queue-mode", "lazy"),
         text("x-queue-master-locator", "min-masters"),
@@ -322,4 +386,117 @@ fn odd_wishes_for_deduplication_are_406() {
             "PRECONDITION_FAILED - Missing or invalid argument, 'x-cache-size' must be an integer greater than 0",
         ),
     ]);
+}
+
+/// What a redeclaration lacks, and how it is told what is there.
+type Compared = (Vec<u8>, &'static str, &'static str);
+
+fn classic_arguments() -> Vec<Compared> {
+    let locator = text("x-queue-leader-locator", "balanced");
+    let single = entry("x-single-active-consumer", b't', &[1]);
+    vec![
+        (
+            int("x-expires", 100_000),
+            "x-expires",
+            "'100000' of type 'signedint'",
+        ),
+        (
+            int("x-message-ttl", 7),
+            "x-message-ttl",
+            "'7' of type 'signedint'",
+        ),
+        (
+            text("x-dead-letter-exchange", "dlx"),
+            "x-dead-letter-exchange",
+            "'dlx' of type 'longstr'",
+        ),
+        (
+            text("x-dead-letter-routing-key", "key"),
+            "x-dead-letter-routing-key",
+            "'key' of type 'longstr'",
+        ),
+        (int("x-max-length", 9), "x-max-length", "'9' of type 'signedint'"),
+        (
+            int("x-max-length-bytes", 99),
+            "x-max-length-bytes",
+            "'99' of type 'signedint'",
+        ),
+        (
+            int("x-max-priority", 3),
+            "x-max-priority",
+            "'3' of type 'signedint'",
+        ),
+        (
+            text("x-overflow", "drop-head"),
+            "x-overflow",
+            "'drop-head' of type 'longstr'",
+        ),
+        (
+            text("x-queue-mode", "lazy"),
+            "x-queue-mode",
+            "'lazy' of type 'longstr'",
+        ),
+        (
+            int("x-queue-version", 2),
+            "x-queue-version",
+            "'2' of type 'signedint'",
+        ),
+        (single, "x-single-active-consumer", "'true' of type 'bool'"),
+        (locator, "x-queue-leader-locator", "'balanced' of type 'longstr'"),
+    ]
+}
+
+fn quorum_arguments() -> Vec<Compared> {
+    vec![
+        (
+            text("x-dead-letter-strategy", "at-least-once"),
+            "x-dead-letter-strategy",
+            "'at-least-once' of type 'longstr'",
+        ),
+        (
+            int("x-max-in-memory-length", 1),
+            "x-max-in-memory-length",
+            "'1' of type 'signedint'",
+        ),
+        (
+            int("x-max-in-memory-bytes", 2),
+            "x-max-in-memory-bytes",
+            "'2' of type 'signedint'",
+        ),
+        (
+            int("x-quorum-initial-group-size", 3),
+            "x-quorum-initial-group-size",
+            "'3' of type 'signedint'",
+        ),
+        (text("x-queue-type", "quorum"), "x-queue-type", ""),
+    ]
+}
+
+#[test]
+fn a_redeclaration_lacks_no_argument() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    for (queue, arguments) in [
+        ("arg-all-c", classic_arguments()),
+        ("arg-all-q", quorum_arguments()),
+    ] {
+        let without = |left_out: Option<usize>| {
+            let others = arguments.iter().enumerate();
+            let others = others.filter(|(index, _)| Some(*index) != left_out);
+            let others: Vec<u8> = others.flat_map(|(_, (bytes, ..))| bytes.clone()).collect();
+            queue_declare(queue, 2, &others)
+        };
+        client.call(&without(None), 1, (50, 11));
+        for (index, (_, name, current)) in arguments.iter().enumerate() {
+            let difference = match *name {
+                "x-queue-type" => "received 'classic' but current is 'quorum'".to_owned(),
+                _ => format!("received none but current is the value {current}"),
+            };
+            let text = format!(
+                "PRECONDITION_FAILED - inequivalent arg '{name}' for queue '{queue}' in vhost '/': {difference}"
+            );
+            client.refused(&without(Some(index)), 1, 406, &text, (50, 10));
+        }
+        client.call(&queue_delete(queue, 0), 1, (50, 41));
+    }
 }
