@@ -85,6 +85,7 @@ impl Channel {
             if is_new {
                 limit.count_from(self.outstanding());
             }
+            self.has_room_again = true;
             self.resume_consumers(session);
         }
         self.reply(output, basic::AMQPMethod::QosOk(basic::QosOk {}));

@@ -91,6 +91,8 @@ pub struct Channel {
     /// Default for consumers to come (`basic.qos` with global=false).
     prefetch: u16,
     limit: Option<Arc<ChannelLimit>>,
+    /// Consumers may wait for the limit, and it has room now.
+    has_room_again: bool,
     /// The queue that an empty name stands for.
     last_queue: Option<Arc<str>>,
     mode: Mode,
@@ -132,6 +134,7 @@ impl Channel {
             last_delivery_tag: 0,
             prefetch: 0,
             limit: None,
+            has_room_again: false,
             last_queue: None,
             mode: Mode::Plain,
             reply_queue: None,

@@ -55,7 +55,7 @@ impl Channel {
         session.batch.settle(&source.queue, unacked.handle, settlement);
         source.unacked -= 1;
         if let Some(limit) = &self.limit {
-            limit.release(1);
+            self.has_room_again |= limit.release(1);
         }
         let is_done = source.unacked == 0 && source.slot.is_none();
         if is_done {
@@ -65,7 +65,7 @@ impl Channel {
 
     /// A channel-wide limit that has room again concerns consumers of all its queues.
     pub(super) fn resume_consumers(&mut self, session: &mut Session) {
-        if self.limit.is_none() {
+        if !std::mem::take(&mut self.has_room_again) || self.limit.is_none() {
             return;
         }
         for source in self.sources.values() {

@@ -30,8 +30,8 @@ impl ChannelLimit {
         self.limit.store(u32::from(limit), Ordering::Relaxed);
     }
 
-    /// Gives back what settled deliveries took.
-    pub fn release(&self, deliveries: u32) {
+    /// Gives back what settled deliveries took. True if there was no room before, so that consumers may wait for it.
+    pub fn release(&self, deliveries: u32) -> bool {
         // Never below none: a limit that wraps around starves its consumers for ever.
         let mut unacked = self.unacked.load(Ordering::Relaxed);
         while let Err(changed) = self.unacked.compare_exchange_weak(
@@ -42,6 +42,8 @@ impl ChannelLimit {
         ) {
             unacked = changed;
         }
+        let limit = self.limit.load(Ordering::Relaxed);
+        limit != 0 && unacked >= limit
     }
 
     /// Takes room for a delivery that no consumer asked for (`basic.get`).
@@ -76,5 +78,16 @@ mod tests {
         limit.release(1);
         assert!(limit.take(), "nothing is unacked");
         assert!(!limit.take(), "one is unacked, and one is the limit");
+    }
+
+    #[test]
+    fn consumers_wait_only_where_there_was_no_room() {
+        let limit = ChannelLimit::new(2);
+        limit.count_from(3);
+        let releases = [(); 3].map(|()| limit.release(1));
+        assert_eq!(releases, [true, true, false]);
+        limit.set(0);
+        limit.count_from(9);
+        assert!(!limit.release(1), "there is always room without a limit");
     }
 }
