@@ -347,7 +347,8 @@ async fn dead_letters_reach_their_queue_also_when_the_broker_is_killed() {
     let persistent = || BasicProperties::default().with_delivery_mode(2);
     publish_with(&world.channel, "", "work", b"job", persistent()).await;
     reject(&world, "work").await;
-    // Its confirm says that what was asked before it is on disk too.
+    // Its confirm says that what was asked before it is on disk too, and it must not overtake that.
+    assert_eq!(world.ready("dead").await, 1);
     publish_with(&world.channel, "", "work", b"marker", persistent()).await;
     world.server.kill_and_restart();
     let connection = world.another_connection().await;

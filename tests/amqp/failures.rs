@@ -56,6 +56,8 @@ async fn attempts_are_counted_over_a_crash() {
         .reject(BasicRejectOptions { requeue: true })
         .await
         .unwrap();
+    // Of what is read at once, publishes go first: the confirm must not be for one that overtook the reject.
+    assert_eq!(world.ready("work").await, 1);
     crate::world::publish_with(&world.channel, "", "work", b"marker", persistent).await;
     world.server.kill_and_restart();
     let connection = world.another_connection().await;
