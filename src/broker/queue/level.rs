@@ -9,6 +9,7 @@ use crate::message::Message;
 use crate::store::{PageEntry, Position, PublishEntry};
 
 use super::effects::{Load, Unread};
+use super::expiry::TURN_MAX;
 use super::stretches::Stretches;
 
 /// How much of a queue's ready messages may stay in memory.
@@ -205,7 +206,7 @@ impl Level {
             level: self.id,
             from,
             to,
-            messages_max: (self.window.messages / 2).max(1),
+            messages_max: (self.window.messages / 2).clamp(1, TURN_MAX),
             bytes_max: (self.window.bytes / 2).max(1),
             expired_at: Some(now),
         })
