@@ -256,6 +256,15 @@ impl Session {
         wanted
     }
 
+    /// Notes a queue that ends with this connection.
+    pub fn own(&mut self, queue: &Arc<LiveQueue>) {
+        // Some may have expired since, or have gone with their last consumer.
+        if self.exclusive_queues.len() == self.exclusive_queues.capacity() {
+            self.exclusive_queues.retain(|queue| !queue.is_deleted());
+        }
+        self.exclusive_queues.push(Arc::clone(queue));
+    }
+
     /// Deletes an auto-delete queue that lost its last consumer, unless it has a new one.
     pub fn delete_unused(&mut self, queue: &Arc<LiveQueue>) {
         let conditions = DeleteConditions {

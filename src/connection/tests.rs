@@ -309,3 +309,33 @@ fn a_silent_peer_is_given_up_at_the_second_check() {
     drop(connection);
     assert_eq!(broker.connection_count(), 0);
 }
+
+#[test]
+fn a_connection_forgets_exclusive_queues_that_are_gone() {
+    let mut now = Instant::now();
+    let broker = broker();
+    let mut connection = opened(&broker, now, 0, false);
+    for number in 0..50 {
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-expires".into(), AMQPValue::LongInt(10));
+        let declare = queue::Declare {
+            queue: format!("brief-{number}").into(),
+            passive: false,
+            durable: false,
+            exclusive: true,
+            auto_delete: false,
+            nowait: false,
+            arguments,
+        };
+        let mut bytes = Vec::new();
+        let declare = queue::AMQPMethod::Declare(declare);
+        method::encode(&mut bytes, 1, &AMQPClass::Queue(declare));
+        connection.receive(&bytes, now);
+        assert_eq!(sent(&mut connection), [(50, 11)]);
+        now += Duration::from_millis(10);
+        broker.clock.advance(now);
+        broker.timers.fire(broker.clock.now());
+    }
+    let session = connection.session.as_ref().expect("it is open");
+    assert!(session.exclusive_queues.len() <= 4);
+}

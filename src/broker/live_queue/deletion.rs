@@ -46,6 +46,11 @@ impl LiveQueue {
         Ok((ready, sequence))
     }
 
+    /// Whether it is gone.
+    pub fn is_deleted(&self) -> bool {
+        self.state.lock().deleted
+    }
+
     /// Whether it still is to go because of `x-expires`.
     pub(in crate::broker) fn is_expired(&self) -> bool {
         let now = self.surroundings.clock.now();

@@ -101,7 +101,7 @@ impl Channel {
             })?;
         if declared.is_new {
             if declare.exclusive {
-                session.exclusive_queues.push(Arc::clone(&declared.queue));
+                session.own(&declared.queue);
             }
             warn_of_arguments(&declared.queue);
         }
