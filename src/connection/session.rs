@@ -269,7 +269,7 @@ impl Session {
     pub fn delete_unused(&mut self, queue: &Arc<LiveQueue>) {
         let conditions = DeleteConditions {
             if_unused: true,
-            if_empty: false,
+            ..DeleteConditions::default()
         };
         // A refusal means that somebody consumes again: then it stays.
         if self.vhost.remove_queue(queue, conditions).is_ok() {

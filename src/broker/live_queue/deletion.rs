@@ -1,23 +1,25 @@
 //! The end of a live queue.
 
 use crate::broker::outbox::Notice;
+use crate::broker::queue::Queue;
+use crate::clock::Timestamp;
 use crate::store::{Operation, Sequence};
 
 use super::LiveQueue;
 
 impl LiveQueue {
-    /// Ends the queue if `may` agrees with its ready and consumer counts; returns the number of messages lost, or
+    /// Ends the queue if `may` agrees, which sees it and the time; returns the number of messages lost, or
     /// what `may` objected. Its consumers are told. The caller takes it out of the vhost.
     ///
     /// # Errors
     /// What `may` objected.
     pub fn delete<E>(
         &self,
-        may: impl FnOnce(u64, usize) -> Result<(), E>,
+        may: impl FnOnce(&Queue, Timestamp) -> Result<(), E>,
     ) -> Result<(u64, Option<Sequence>), E> {
         let mut state = self.state.lock();
         let ready = state.queue.ready_count();
-        may(ready, state.queue.consumer_count())?;
+        may(&state.queue, self.surroundings.clock.now())?;
         if std::mem::replace(&mut state.deleted, true) {
             return Ok((0, None));
         }
@@ -49,11 +51,5 @@ impl LiveQueue {
     /// Whether it is gone.
     pub fn is_deleted(&self) -> bool {
         self.state.lock().deleted
-    }
-
-    /// Whether it still is to go because of `x-expires`.
-    pub(in crate::broker) fn is_expired(&self) -> bool {
-        let now = self.surroundings.clock.now();
-        self.state.lock().queue.is_expired(now)
     }
 }

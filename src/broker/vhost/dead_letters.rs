@@ -72,15 +72,18 @@ impl QueueOwner for Vhost {
     }
 
     fn expire(&self, queue: &Arc<LiveQueue>) {
-        if queue.is_expired() {
-            self.delete_unused(queue);
-        }
+        let conditions = DeleteConditions {
+            if_expired: true,
+            ..DeleteConditions::default()
+        };
+        // A refusal means that somebody has used it since: then it stays.
+        drop(self.remove_queue(queue, conditions));
     }
 
     fn delete_unused(&self, queue: &Arc<LiveQueue>) {
         let conditions = DeleteConditions {
             if_unused: true,
-            if_empty: false,
+            ..DeleteConditions::default()
         };
         // A refusal means that somebody consumes again: then it stays.
         drop(self.remove_queue(queue, conditions));

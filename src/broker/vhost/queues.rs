@@ -57,6 +57,8 @@ pub struct DeleteConditions {
     pub if_unused: bool,
     /// Only without ready messages.
     pub if_empty: bool,
+    /// Only if nobody has used it for as long as `x-expires` says.
+    pub if_expired: bool,
 }
 
 impl Vhost {
@@ -180,11 +182,12 @@ impl Vhost {
         // A binding to a queue that is not there would be refused at the next start.
         let _hold = queue.definition.durable.then(|| Hold::new(&*self.stores.durable));
         let mut topology = self.topology.write();
-        let (ready, deleted) = queue.delete(|ready, consumers| {
-            if conditions.if_unused && consumers > 0 {
+        let (ready, deleted) = queue.delete(|queue, now| {
+            let is_used = conditions.if_unused && queue.consumer_count() > 0;
+            if is_used || (conditions.if_expired && !queue.is_expired(now)) {
                 return Err(Refusal::InUse(Entity::Queue(Arc::clone(name))));
             }
-            if conditions.if_empty && ready > 0 {
+            if conditions.if_empty && queue.ready_count() > 0 {
                 return Err(Refusal::NotEmpty(Arc::clone(name)));
             }
             Ok(())

@@ -199,6 +199,7 @@ fn delete(session: &mut Session, queue: Arc<str>, delete: &queue::Delete) -> Res
     let conditions = DeleteConditions {
         if_unused: delete.if_unused,
         if_empty: delete.if_empty,
+        if_expired: false,
     };
     let (count, after) = session
         .vhost
