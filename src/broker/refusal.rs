@@ -11,7 +11,7 @@ use super::limits::TooMany;
 use super::queue_type::{QueueType, TypeRefusal};
 
 /// A queue or an exchange, as named in refusals.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Entity {
     /// An exchange, by name.
     Exchange(Arc<str>),

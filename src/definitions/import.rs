@@ -1,6 +1,7 @@
-//! From a file of definitions to a broker. What is there already stays if it is the same, and is an error if not;
-//! users, permissions and policies are set anew.
+//! From a file of definitions to a broker. What is there already stays if it is the same, and is an error if not,
+//! except at a start; users, permissions and policies are set anew.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use serde_json::{Map, Value};
 
 use crate::broker::policy::{ApplyTo, Policy, PolicyKind};
-use crate::broker::refusal::Refusal;
+use crate::broker::refusal::{Entity, Refusal};
 use crate::broker::vhost::{ExchangeDeclaration, QueueDeclaration, Vhost};
 use crate::broker::{Broker, ConnectionId};
 use crate::store::Hold;
@@ -63,18 +64,34 @@ impl Definitions {
     }
 }
 
+/// What to do with queues and exchanges that are not as the file has them, or that there is no room for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// The file is refused.
+    IsRefused,
+    /// They stay as they are, and are left out with their bindings: clients may declare such things between two starts,
+    /// and must not keep a broker from starting.
+    IsTold,
+}
+
 /// Applies definitions, and returns what was left out, for the operator to read. All that is stored is one group:
 /// it is on disk whole or not at all. In memory an import that fails stays half done, so rehearse it first on a
 /// broker whose store does not last.
 ///
 /// # Errors
 /// The first entry that is not acceptable.
-pub fn import(definitions: &Definitions, broker: &Broker) -> Result<Vec<String>, DefinitionsError> {
+pub fn import(
+    definitions: &Definitions,
+    broker: &Broker,
+    conflict: Conflict,
+) -> Result<Vec<String>, DefinitionsError> {
     let _hold = Hold::new(&*broker.stores.durable);
     let Definitions { document, notes } = definitions;
     let mut import = Import {
         broker,
+        conflict,
         notes: notes.clone(),
+        left_out: HashSet::new(),
     };
     access::import(document, broker)?;
     for policy in &document.policies {
@@ -103,7 +120,10 @@ pub fn import(definitions: &Definitions, broker: &Broker) -> Result<Vec<String>,
 
 struct Import<'a> {
     broker: &'a Broker,
+    conflict: Conflict,
     notes: Vec<String>,
+    /// Queues and exchanges that are not as the file has them, by virtual host.
+    left_out: HashSet<(Arc<str>, Entity)>,
 }
 
 impl Import<'_> {
@@ -187,9 +207,8 @@ impl Import<'_> {
             arguments: place.table(&exchange.arguments)?,
         };
         let declared = place.vhost.declare_exchange::<Refusal>(declaration, |_| Ok(()));
-        declared
-            .map(|_| ())
-            .map_err(|refusal| place.refuse_with(&refusal))
+        let entity = Entity::Exchange(exchange.name.as_str().into());
+        self.declared(&place, entity, declared.map(|_| ()))
     }
 
     fn queue(&mut self, queue: &Queue) -> Result<(), DefinitionsError> {
@@ -218,9 +237,32 @@ impl Import<'_> {
         let declared = place
             .vhost
             .declare_queue::<Refusal>(declaration, NOBODY, || Ok(()));
-        declared
-            .map(|_| ())
-            .map_err(|refusal| place.refuse_with(&refusal))
+        let entity = Entity::Queue(queue.name.as_str().into());
+        self.declared(&place, entity, declared.map(|_| ()))
+    }
+
+    /// Lets a declaration pass that is refused for what there is already, if the file must not be refused for it.
+    fn declared(
+        &mut self,
+        place: &Place,
+        entity: Entity,
+        declared: Result<(), Refusal>,
+    ) -> Result<(), DefinitionsError> {
+        match declared {
+            Err(refusal @ (Refusal::Inequivalent { .. } | Refusal::TooMany(_)))
+                if self.conflict == Conflict::IsTold =>
+            {
+                self.note_conflict(place, &refusal);
+                self.left_out.insert((Arc::clone(&place.vhost.name), entity));
+                Ok(())
+            }
+            declared => declared.map_err(|refusal| place.refuse_with(&refusal)),
+        }
+    }
+
+    fn note_conflict(&mut self, place: &Place, refusal: &Refusal) {
+        let reason = refusal.explanation(&place.vhost.name);
+        self.notes.push(format!("{place} was left out: {reason}"));
     }
 
     fn binding(&mut self, binding: &Binding) -> Result<(), DefinitionsError> {
@@ -241,7 +283,7 @@ impl Import<'_> {
                 .push(format!("{place} was left out: it is the broker's own"));
             return Ok(());
         }
-        let source = place.short(source)?.into();
+        let source: Arc<str> = place.short(source)?.into();
         let routing_key = place.short(&binding.routing_key)?.as_bytes();
         let arguments = place.table(&binding.arguments)?;
         let bound = match destination_type {
@@ -256,7 +298,18 @@ impl Import<'_> {
                     .bind_exchange(&destination, &source, routing_key, &arguments)
             }
         };
-        bound.map(|_| ()).map_err(|refusal| place.refuse_with(&refusal))
+        let end = match destination_type {
+            DestinationType::Queue => Entity::Queue(destination.as_str().into()),
+            DestinationType::Exchange => Entity::Exchange(destination.as_str().into()),
+        };
+        let mut ends = [Entity::Exchange(source), end].into_iter();
+        match bound {
+            Err(refusal) if ends.any(|end| self.left_out.contains(&(Arc::clone(&place.vhost.name), end))) => {
+                self.note_conflict(&place, &refusal);
+                Ok(())
+            }
+            bound => bound.map(|_| ()).map_err(|refusal| place.refuse_with(&refusal)),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ mod value;
 use std::fmt::Display;
 
 pub use export::{Export, Origin, export};
-pub use import::{Definitions, import};
+pub use import::{Conflict, Definitions, import};
 
 /// Why a file of definitions is not imported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -71,6 +71,7 @@ fn read_and_import(definitions: &Value, broker: &Broker) -> Result<Vec<String>, 
     import(
         &Definitions::read(definitions.to_string().as_bytes(), None)?,
         broker,
+        Conflict::IsRefused,
     )
 }
 
@@ -370,9 +371,9 @@ proptest! {
         prop_assert_eq!(exported.notes, Vec::<String>::new());
         let second = empty();
         let definitions = Definitions::read(exported.json.as_bytes(), None).unwrap();
-        import(&definitions, &second).unwrap();
+        import(&definitions, &second, Conflict::IsRefused).unwrap();
         prop_assert_eq!(&export(&second, ORIGIN).json, &exported.json);
-        import(&definitions, &first).unwrap();
+        import(&definitions, &first, Conflict::IsRefused).unwrap();
         prop_assert_eq!(&export(&first, ORIGIN).json, &exported.json, "importing again changes nothing");
         store.commit_all();
         let (store, recovered) = store.crash();

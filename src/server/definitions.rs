@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use crate::broker::Broker;
 use crate::broker::vhost::Stores;
 use crate::config::Config;
-use crate::definitions::{self, Definitions, DefinitionsError, Export, Origin};
+use crate::definitions::{self, Conflict, Definitions, DefinitionsError, Export, Origin};
 use crate::store::Recovered;
 use crate::store::access::AccessRows;
 use crate::store::memory::MemoryStore;
@@ -24,7 +24,7 @@ pub(super) fn broker(config: &Config, stores: Stores, recovered: &Recovered) -> 
     }
     let file = &config.definitions;
     let definitions = read(file, None)?;
-    let (broker, notes) = import(config, stores, recovered, file, &definitions)?;
+    let (broker, notes) = import(config, stores, recovered, file, &definitions, Conflict::IsTold)?;
     for note in notes {
         warn!("definitions: {note}");
     }
@@ -54,7 +54,14 @@ pub fn import_definitions(
     let definitions = read(file, vhost)?;
     let (failures, _) = mpsc::channel();
     let (stores, recovered) = open_stores(config, &failures)?;
-    let (_, notes) = import(config, stores.clone(), &recovered, file, &definitions)?;
+    let (_, notes) = import(
+        config,
+        stores.clone(),
+        &recovered,
+        file,
+        &definitions,
+        Conflict::IsRefused,
+    )?;
     close(&stores)?;
     Ok(Imported {
         summary: definitions.summary(),
@@ -99,6 +106,7 @@ fn import(
     recovered: &Recovered,
     file: &Path,
     definitions: &Definitions,
+    conflict: Conflict,
 ) -> Result<(Broker, Vec<String>), ServerError> {
     let forgetful = Stores {
         durable: Arc::new(MemoryStore::default()),
@@ -117,9 +125,9 @@ fn import(
         Ok::<_, ServerError>(parts)
     };
     let rehearsal = Broker::new(parts(forgetful)?, recovered)?;
-    definitions::import(definitions, &rehearsal).map_err(|error| refused(file, error))?;
+    definitions::import(definitions, &rehearsal, conflict).map_err(|error| refused(file, error))?;
     let broker = Broker::new(parts(stores)?, recovered)?;
-    let notes = definitions::import(definitions, &broker).map_err(|error| refused(file, error))?;
+    let notes = definitions::import(definitions, &broker, conflict).map_err(|error| refused(file, error))?;
     Ok((broker, notes))
 }
 

@@ -2,12 +2,14 @@
 
 use std::process::Command;
 
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::options::{
+    ExchangeDeclareOptions, ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Connection, ConnectionProperties};
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use serde_json::json;
 
-use crate::directory::{Directory, queue};
+use crate::directory::{Directory, exchange, queue};
 use crate::support::TestServer;
 
 /// Whether the broker has the queue.
@@ -66,6 +68,75 @@ async fn a_start_takes_nothing_away() {
     server.stop_and_restart();
     assert!(has_queue(&server, "own").await);
     assert!(has_queue(&server, "q").await, "it is imported again");
+}
+
+#[tokio::test]
+async fn what_clients_declared_otherwise_keeps_no_broker_from_starting() {
+    let files = Directory::new();
+    let binding = |source: &str, destination: &str| {
+        json!({
+            "source": source, "vhost": "/", "destination": destination, "destination_type": "queue",
+            "routing_key": "5", "arguments": {},
+        })
+    };
+    let file = files.file(
+        "definitions.json",
+        json!({
+            "queues": [queue("changed"), queue("no-room"), queue("same")],
+            "exchanges": [exchange("changed")],
+            "bindings": [
+                binding("changed", "changed"), binding("changed", "same"), binding("changed", "no-room"),
+            ],
+        })
+        .to_string(),
+    );
+    let config = format!(
+        "definitions = '{}'\nvhosts = [{{ name = '/', queues_max = 3 }}]",
+        file.display()
+    );
+    let mut server = TestServer::with_config(&config);
+    let connection = Connection::connect(&server.uri(), ConnectionProperties::default())
+        .await
+        .unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    for name in ["changed", "no-room"] {
+        let deleted = channel.queue_delete(name.into(), QueueDeleteOptions::default());
+        deleted.await.unwrap();
+    }
+    let durable = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut other = FieldTable::default();
+    other.insert("x-max-length".into(), 5.into());
+    for (name, arguments) in [("changed", other), ("own", FieldTable::default())] {
+        channel
+            .queue_declare(name.into(), durable, arguments)
+            .await
+            .unwrap();
+    }
+    let deleted = channel.exchange_delete("changed".into(), ExchangeDeleteOptions::default());
+    deleted.await.unwrap();
+    let durable = ExchangeDeclareOptions {
+        durable: true,
+        ..ExchangeDeclareOptions::default()
+    };
+    let kind = ExchangeKind::Custom("x-local-random".into());
+    let declared = channel.exchange_declare("changed".into(), kind, durable, FieldTable::default());
+    declared.await.unwrap();
+
+    server.stop_and_restart();
+    for (name, reason) in [
+        ("queue 'changed'", "inequivalent arg 'x-max-length'"),
+        ("queue 'no-room'", "queue limit in vhost '/' (3) is reached"),
+        ("exchange 'changed'", "inequivalent arg 'type'"),
+        ("to queue 'changed'", "Non empty binding '5' key not permitted"),
+        ("to queue 'same'", "Non empty binding '5' key not permitted"),
+        ("to queue 'no-room'", "no queue 'no-room'"),
+    ] {
+        server.logged(&["WARN", "definitions: ", name, "was left out", reason]);
+    }
+    assert!(has_queue(&server, "own").await && !has_queue(&server, "no-room").await);
 }
 
 #[test]
