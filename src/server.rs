@@ -104,7 +104,7 @@ pub enum ServerError {
 /// When the broker would not start with them.
 pub fn check_files(config: &Config) -> Result<(), ServerError> {
     reload::terms(config)?;
-    Ok(())
+    definitions::check(config)
 }
 
 /// Runs the broker until SIGTERM or SIGINT, or until its store fails. On SIGHUP it reads the sources of its

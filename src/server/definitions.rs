@@ -32,6 +32,15 @@ pub(super) fn broker(config: &Config, stores: Stores, recovered: &Recovered) -> 
     Ok(broker)
 }
 
+/// Whether the file that the configuration names can be read. What is in it is tried at the start only, since that
+/// depends on what is stored.
+pub(super) fn check(config: &Config) -> Result<(), ServerError> {
+    if !config.definitions.as_os_str().is_empty() {
+        read(&config.definitions, None)?;
+    }
+    Ok(())
+}
+
 /// What an import came to, for the operator to read.
 #[derive(Clone, Debug)]
 pub struct Imported {

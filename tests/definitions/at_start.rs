@@ -140,6 +140,29 @@ async fn what_clients_declared_otherwise_keeps_no_broker_from_starting() {
 }
 
 #[test]
+fn a_check_of_the_configuration_looks_at_the_file() {
+    let directory = Directory::new();
+    let good = directory.file("definitions.json", json!({ "queues": [queue("q")] }).to_string());
+    let bad = directory.file("bad.json", "[]");
+    let missing = bad.with_file_name("missing.json");
+    for (file, reason) in [
+        (&good, None),
+        (&bad, Some("bad.json: it is not a file of definitions")),
+        (&missing, Some("cannot read the definitions in")),
+    ] {
+        let config = directory.file("at-start.toml", format!("definitions = '{}'", file.display()));
+        let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
+            .args(["check-config", "--config"])
+            .arg(config)
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.success(), reason.is_none(), "{said}");
+        assert!(said.contains(reason.unwrap_or_default()), "{said}");
+    }
+}
+
+#[test]
 fn a_broker_does_not_start_on_definitions_that_it_can_not_use() {
     let directory = Directory::new();
     let bad = directory.file(
