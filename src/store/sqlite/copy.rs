@@ -14,6 +14,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 use rusqlite::{OpenFlags, TransactionBehavior};
 
+use super::open::create_directory;
 use super::verify::{Findings, examine};
 use super::{StoreSettings, database, file_system, lock, schema, unusable};
 use crate::store::StoreError;
@@ -64,7 +65,7 @@ pub fn restore(file: &Path, directory: &Path) -> Result<Findings, StoreError> {
     }
     let reader = open_reader(file)?;
     schema::check_used(&reader, file)?;
-    fs::create_dir_all(directory).map_err(file_system("create", directory))?;
+    create_directory(directory)?;
     let target = directory.join(StoreSettings::default().file_name);
     let _lock = lock::lock(&suffixed(&target, ".lock"))?;
     check_empty(directory)?;

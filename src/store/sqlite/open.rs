@@ -1,8 +1,9 @@
 //! Opens a database: lock, checks, migration, and what the last run left to do. The cost grows with the number of
 //! queues, not of messages.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File};
 use std::io::ErrorKind;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -36,7 +37,7 @@ pub(super) fn open(
     settings: &StoreSettings,
 ) -> Result<Opened, StoreError> {
     let path = directory.join(&settings.file_name);
-    fs::create_dir_all(directory).map_err(file_system("create", directory))?;
+    create_directory(directory)?;
     let lock = lock::lock(&directory.join(format!("{}.lock", settings.file_name)))?;
     if settings.fresh {
         remove(directory, &settings.file_name)?;
@@ -117,6 +118,15 @@ fn configure_cache(connection: &Connection, settings: &StoreSettings) -> rusqlit
     connection.pragma_update(None, "cache_size", -kib)?;
     connection.set_prepared_statement_cache_capacity(64);
     Ok(())
+}
+
+/// Makes the directory if it is missing, for its owner only: messages and the hashes of passwords are nobody else's
+/// business.
+pub(super) fn create_directory(directory: &Path) -> Result<(), StoreError> {
+    let parent = directory.parent().map_or(Ok(()), fs::create_dir_all);
+    parent
+        .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(directory))
+        .map_err(file_system("create", directory))
 }
 
 /// Gives this run its number.

@@ -1,5 +1,8 @@
 //! Files and directories that are refused, and commits that fail.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+
 use super::*;
 
 fn refusal(directory: &Path) -> String {
@@ -17,6 +20,18 @@ fn a_second_user_of_the_directory_is_refused() {
     assert!(refusal(directory.path()).contains("another process uses this data directory"));
     drop(store);
     open(directory.path());
+}
+
+#[test]
+fn a_directory_that_was_missing_is_for_its_owner_only() {
+    let directory = directory();
+    let others_may = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o077;
+    let missing = directory.path().join("parent/data");
+    open(&missing);
+    assert_eq!(others_may(&missing), 0);
+    std::fs::set_permissions(&missing, Permissions::from_mode(0o755)).unwrap();
+    open(&missing);
+    assert_ne!(others_may(&missing), 0, "one that is there stays as it is");
 }
 
 #[test]
