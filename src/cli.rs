@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use leveret::bench;
 use leveret::config::{Override, Sources};
 use toml::Value;
@@ -83,6 +84,38 @@ struct Settings {
 }
 
 impl Arguments {
+    /// Whether every flag counts for something: some commands have no use for a configuration.
+    ///
+    /// # Errors
+    /// What to tell whoever typed one that does not.
+    pub fn check_flags(&self) -> Result<(), clap::Error> {
+        let Settings {
+            config,
+            listen,
+            data_dir,
+            set,
+        } = &self.settings;
+        let command = match self.command {
+            Some(Command::DefaultConfig) => "default-config",
+            Some(Command::HashPassword) => "hash-password",
+            Some(Command::Bench(_)) => "bench",
+            _ => return Ok(()),
+        };
+        let flags = [
+            ("--config", config.is_some()),
+            ("--listen", !listen.is_empty()),
+            ("--data-dir", data_dir.is_some()),
+            ("--set", !set.is_empty()),
+        ];
+        match flags.into_iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((flag, _)) => {
+                let message = format!("{flag} counts for nothing in `leveret {command}`\n");
+                Err(Self::command().error(ErrorKind::ArgumentConflict, message))
+            }
+        }
+    }
+
     /// Everything the configuration is made of, the flags included.
     pub fn sources(&self) -> Sources {
         let Settings {

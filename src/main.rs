@@ -29,6 +29,9 @@ const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(idle) = arguments.check_flags() {
+        idle.exit();
+    }
     let done = match &arguments.command {
         None => serve(&arguments),
         Some(Command::CheckConfig { show }) => check_config(&arguments, *show),

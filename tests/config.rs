@@ -728,6 +728,24 @@ fn check_config_reads_the_default_file_and_exits_with_zero_or_one() {
 }
 
 #[test]
+fn a_flag_that_counts_for_nothing_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    for command in ["default-config", "hash-password", "bench"] {
+        for [flag, value] in [
+            ["--config", "c.toml"],
+            ["--listen", "127.0.0.1:1"],
+            ["--data-dir", "d"],
+            ["--set", "amqp.heartbeat=5s"],
+        ] {
+            let output = leveret(&directory, &[command, flag, value]);
+            assert_eq!(output.status.code(), Some(2), "{command} {flag}: {output:?}");
+            let complaint = format!("{flag} counts for nothing in `leveret {command}`");
+            assert!(text(&output.stderr).contains(&complaint), "{output:?}");
+        }
+    }
+}
+
+#[test]
 fn serving_with_a_bad_configuration_exits_with_one_and_names_the_flag() {
     let directory = tempfile::tempdir().unwrap();
     let output = leveret(&directory, &["--set", "amqp.heartbeat=soon"]);
