@@ -336,6 +336,11 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
         "above zero",
     ),
     (
+        "[amqp]\nhandshake_timeout = '18446744073709551615s'",
+        "2: amqp.handshake_timeout: ",
+        "at most 1h",
+    ),
+    (
         "[amqp]\nmax_message_size = '513 MiB'",
         "2: amqp.max_message_size: ",
         "512 MiB",

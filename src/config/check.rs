@@ -19,6 +19,8 @@ use crate::config::{Config, Mechanism, Permission, Policy, TopicPermission, User
 const FRAME_MIN: u32 = 4096;
 /// `RabbitMQ`'s ceiling.
 const MESSAGE_SIZE_CEILING: u32 = 512 << 20;
+/// Longer would let those who never log in stay for ever.
+const HANDSHAKE_TIMEOUT_MAX: Duration = Duration::from_hours(1);
 /// Names go over the wire as short strings.
 const NAME_BYTES_MAX: usize = 255;
 
@@ -92,9 +94,9 @@ impl Config {
             "must be whole seconds, at most 65535s",
         );
         require(
-            !amqp.handshake_timeout.is_zero(),
+            !amqp.handshake_timeout.is_zero() && amqp.handshake_timeout <= HANDSHAKE_TIMEOUT_MAX,
             "amqp.handshake_timeout",
-            "must be above zero",
+            "must be above zero and at most 1h",
         );
         require(
             (1..=MESSAGE_SIZE_CEILING).contains(&amqp.max_message_size),
