@@ -74,6 +74,7 @@ const OTHERS: &[(&str, &str)] = &[
 const COMPANIONS: &[(&str, &str)] = &[
     ("listeners.amqps", "tls.certificate = '/c'\ntls.key = '/k'"),
     ("tls.verify", "tls.client_ca = '/c'"),
+    ("tls.client_ca", "tls.verify = 'required'"),
 ];
 
 /// A file in a directory of its own, which lives as long as this.
@@ -375,6 +376,11 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
         "[tls]\nverify = 'optional'",
         "1: tls.client_ca: ",
         "tls.verify needs the file of the authorities",
+    ),
+    (
+        "[tls]\nclient_ca = 'ca.pem'",
+        "2: tls.client_ca: ",
+        "counts for nothing while tls.verify is \"none\"",
     ),
     (
         "[tls]\nverify = 'peer'",

@@ -72,6 +72,12 @@ impl Config {
             "tls.client_ca",
             "tls.verify needs the file of the authorities here that may have made clients' certificates",
         );
+        // Who gives authorities believes that certificates are asked for.
+        require(
+            tls.verify != Verify::None || !is_given(&tls.client_ca),
+            "tls.client_ca",
+            "counts for nothing while tls.verify is \"none\": make that \"optional\" or \"required\", or leave this out",
+        );
     }
 
     fn check_amqp(&self, found: &mut Found) {

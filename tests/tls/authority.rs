@@ -69,12 +69,16 @@ impl Authority {
     /// The sections `listeners` and `tls` of a broker with the certificate that was written last.
     pub fn config(&self, verify: &str) -> String {
         let path = |name| self.path(name).display().to_string();
+        let client_ca = if verify == "none" {
+            String::new()
+        } else {
+            path("ca.pem")
+        };
         format!(
             "listeners.amqps = ['127.0.0.1:0']\n\
-             tls = {{ certificate = '{}', key = '{}', client_ca = '{}', verify = '{verify}' }}\n",
+             tls = {{ certificate = '{}', key = '{}', client_ca = '{client_ca}', verify = '{verify}' }}\n",
             path("chain.pem"),
             path("key.pem"),
-            path("ca.pem"),
         )
     }
 }
