@@ -14,8 +14,10 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::store::{MemoryChange, Operation, Sequence, StoreError};
 
-/// How long a new hold waits for the old ones. Its caller may have a lock that one of them needs to end.
+/// How long new holds wait for the old ones, at first and at most. Their callers may have a lock that one of these
+/// needs to end.
 const HOLD_PATIENCE: Duration = Duration::from_millis(20);
+const HOLD_PATIENCE_MAX: Duration = Duration::from_secs(1);
 
 /// Operations that are written in one transaction.
 #[derive(Debug, Default)]
@@ -55,11 +57,37 @@ pub(super) struct Pending {
 struct State {
     batches: VecDeque<Batch>,
     appended: Sequence,
+    /// The last batch does not grow: the writer waited for its holds, and they have ended.
+    is_sealed: bool,
     /// Threads that keep the last batch open, with how often each does.
     holders: Vec<(ThreadId, usize)>,
+    door: Door,
     writer: WriterState,
     stage: Stage,
     spare: Vec<Operation>,
+}
+
+/// Where new holds wait while the writer waits for old ones. All who came meanwhile are let in at once, and the next
+/// wait longer: sooner or later the old ones have ended by then, however long the system keeps threads from running.
+#[derive(Debug, Default)]
+struct Door {
+    /// When it opens next, and how long it was closed then.
+    opens: Option<(Instant, Duration)>,
+}
+
+impl Door {
+    /// When somebody who comes now is let in.
+    fn opens_at(&mut self, now: Instant) -> Instant {
+        match self.opens {
+            Some((at, _)) if at > now => at,
+            last => {
+                let patience = last.map_or(HOLD_PATIENCE, |(_, patience)| patience * 2);
+                let patience = patience.min(HOLD_PATIENCE_MAX);
+                self.opens = Some((now + patience, patience));
+                now + patience
+            }
+        }
+    }
 }
 
 /// What the writer's thread does.
@@ -121,7 +149,8 @@ impl Pending {
                 && (batch.operations.len() >= self.batch_operations_max
                     || batch.bytes >= self.batch_bytes_max)
         };
-        if state.batches.back().is_none_or(is_full) {
+        if state.is_sealed || state.batches.back().is_none_or(is_full) {
+            state.is_sealed = false;
             let operations = std::mem::take(&mut state.spare);
             state.batches.push_back(Batch {
                 operations,
@@ -153,11 +182,13 @@ impl Pending {
             *count += 1;
             return;
         }
-        // Else overlapping holds could keep the writer waiting forever.
-        let deadline = Instant::now() + HOLD_PATIENCE;
-        while state.writer == WriterState::WaitsForHolds
-            && !self.turn.wait_until(&mut state, deadline).timed_out()
-        {}
+        if state.writer == WriterState::WaitsForHolds {
+            // Else overlapping holds could keep the writer waiting forever.
+            let deadline = state.door.opens_at(Instant::now());
+            while state.writer == WriterState::WaitsForHolds
+                && !self.turn.wait_until(&mut state, deadline).timed_out()
+            {}
+        }
         state.holders.push((me, 1));
     }
 
@@ -171,7 +202,10 @@ impl Pending {
         if state.holders[index].1 == 0 {
             state.holders.swap_remove(index);
         }
-        if state.holders.is_empty() && state.writer != WriterState::Works {
+        if state.holders.is_empty() && state.writer == WriterState::WaitsForHolds {
+            // At once, for there may be new ones when the writer runs.
+            state.is_sealed = true;
+            state.let_holds_in(&self.turn);
             self.work.notify_one();
         }
     }
@@ -200,7 +234,7 @@ impl Pending {
         let mut state = self.state.lock();
         loop {
             let batches = state.batches.len();
-            if batches > 1 || (batches == 1 && state.holders.is_empty()) {
+            if batches > 1 || (batches == 1 && (state.is_sealed || state.holders.is_empty())) {
                 break;
             }
             if batches == 1 {
@@ -218,9 +252,10 @@ impl Pending {
             self.work.wait(&mut state);
             state.writer = WriterState::Works;
         }
-        state.writer = WriterState::Works;
-        self.turn.notify_all();
-        state.batches.pop_front().map_or(Work::Nothing, Work::Batch)
+        state.let_holds_in(&self.turn);
+        let batch = state.batches.pop_front();
+        state.is_sealed &= !state.batches.is_empty();
+        batch.map_or(Work::Nothing, Work::Batch)
     }
 
     /// Waits until `until`, or until the store closes.
@@ -273,8 +308,8 @@ impl Pending {
             let mut state = self.state.lock();
             state.stage = Stage::Stopped;
             state.batches.clear();
-            state.writer = WriterState::Works;
-            self.turn.notify_all();
+            state.is_sealed = false;
+            state.let_holds_in(&self.turn);
         }
         let due = {
             let mut wakers = self.wakers.lock();
@@ -294,6 +329,17 @@ impl Pending {
 
     pub(super) fn failure(&self) -> Option<Arc<StoreError>> {
         self.wakers.lock().failure.clone()
+    }
+}
+
+impl State {
+    /// The writer waits for no hold any more.
+    fn let_holds_in(&mut self, turn: &Condvar) {
+        if self.writer == WriterState::WaitsForHolds {
+            self.door = Door::default();
+            turn.notify_all();
+        }
+        self.writer = WriterState::Works;
     }
 }
 

@@ -23,6 +23,7 @@ mod definitions;
 mod delayed;
 mod expiry;
 mod histories;
+mod holds;
 mod levels;
 mod messages;
 mod migration;
@@ -118,7 +119,8 @@ struct Wake(Sender<()>);
 
 impl std::task::Wake for Wake {
     fn wake(self: Arc<Self>) {
-        self.0.send(()).expect("the test waits for it");
+        // A test that has failed waits no more.
+        let _ = self.0.send(());
     }
 }
 
