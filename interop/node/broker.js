@@ -18,11 +18,12 @@ export const shared = external
   ? { host: external.split(':')[0], port: Number(external.split(':')[1]) }
   : { host: '127.0.0.1', port: basePort };
 
-/** A broker process on `INTEROP_PORT + offset` with a data directory that outlives a kill. */
+/** A broker process on `INTEROP_PORT + offset` with a data directory that outlives a kill, and its environment. */
 export class Broker {
-  constructor(offset) {
+  constructor(offset, environment = {}) {
     this.host = '127.0.0.1';
     this.port = basePort + offset;
+    this.environment = environment;
     this.directory = path.join(process.env.INTEROP_DIR, `broker-${this.port}`);
     mkdirSync(this.directory, { recursive: true });
     process.once('exit', () => this.child?.kill('SIGKILL'));
@@ -32,6 +33,7 @@ export class Broker {
   async start() {
     const child = spawn(path.join(here, '..', 'broker'), [String(this.port), path.join(this.directory, 'data')], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      env: { ...process.env, ...this.environment },
     });
     this.child = child;
     this.exited = new Promise((resolve) => child.once('exit', (code, signal) => resolve({ code, signal })));
@@ -56,6 +58,11 @@ export class Broker {
   async kill() {
     this.child.kill('SIGKILL');
     await within(10_000, this.exited, 'the killed broker to be gone');
+  }
+
+  /** SIGHUP: the broker reads its configuration again. */
+  reload() {
+    this.child.kill('SIGHUP');
   }
 
   /** SIGTERM, and the end of the process; kill -9 if it takes too long. */

@@ -13,6 +13,7 @@ from logged_process import LoggedProcess
 READY_LINE = "Server startup complete"
 READY_TIMEOUT_S = 30
 INTEROP = pathlib.Path(__file__).resolve().parents[2]
+CONFIGURATION = INTEROP / "leveret.toml"
 
 
 def external_address():
@@ -51,6 +52,10 @@ class Broker:
     def stop(self):
         """Ask the process to stop and return its exit status."""
         return self._process.stop()
+
+    def reload(self):
+        """Ask the process to read its configuration again."""
+        self._process.hang_up()
 
     def log_end(self):
         """The last lines the broker printed."""

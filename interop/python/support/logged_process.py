@@ -54,6 +54,10 @@ class LoggedProcess:
         self._signal_group(signal.SIGKILL)
         self._process.wait(END_TIMEOUT_S)
 
+    def hang_up(self):
+        """Ask the process to read its configuration again."""
+        self._process.send_signal(signal.SIGHUP)
+
     def terminate(self):
         """Ask the process to stop."""
         if self.is_running():
