@@ -20,10 +20,11 @@ const startDeadline = 30 * time.Second
 
 // broker is a process on its own port whose data directory outlives a kill.
 type broker struct {
-	port      int
-	directory string
-	command   *exec.Cmd
-	exited    chan error
+	port        int
+	directory   string
+	environment []string
+	command     *exec.Cmd
+	exited      chan error
 }
 
 // external is HOST:PORT of somebody else's broker, or empty. It is not ours to kill.
@@ -60,18 +61,26 @@ func runSuite(m *testing.M) int {
 	return code
 }
 
-// startBroker runs a broker on INTEROP_PORT + offset and waits until it serves.
-func startBroker(offset int) (*broker, error) {
+// portAt is INTEROP_PORT + offset.
+func portAt(offset int) (int, error) {
 	base, err := strconv.Atoi(os.Getenv("INTEROP_PORT"))
 	if err != nil {
-		return nil, fmt.Errorf("INTEROP_PORT: %w", err)
+		return 0, fmt.Errorf("INTEROP_PORT: %w", err)
 	}
-	port := base + offset
+	return base + offset, nil
+}
+
+// startBroker runs a broker on INTEROP_PORT + offset, with these variables besides our own, and waits until it serves.
+func startBroker(offset int, environment ...string) (*broker, error) {
+	port, err := portAt(offset)
+	if err != nil {
+		return nil, err
+	}
 	directory := filepath.Join(os.Getenv("INTEROP_DIR"), fmt.Sprintf("broker-%d", port))
 	if err := os.MkdirAll(directory, 0o755); err != nil {
 		return nil, err
 	}
-	b := &broker{port: port, directory: directory}
+	b := &broker{port: port, directory: directory, environment: environment}
 	return b, b.start()
 }
 
@@ -86,6 +95,7 @@ func (b *broker) start() error {
 		return err
 	}
 	b.command = exec.Command("../broker", strconv.Itoa(b.port), filepath.Join(b.directory, "data"))
+	b.command.Env = append(os.Environ(), b.environment...)
 	b.command.Stderr = log
 	stdout, err := b.command.StdoutPipe()
 	if err != nil {

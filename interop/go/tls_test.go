@@ -1,0 +1,193 @@
+package interop
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+const (
+	tlsOffset   = 2
+	proxyOffset = 4
+	orders      = "CN=orders,O=Example"
+)
+
+// authority certifies names; its own certificate signs itself.
+type authority struct {
+	*testing.T
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+	serial      int64
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{T: t}
+	certified := a.certify("authority", func(template *x509.Certificate) {
+		template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	})
+	a.certificate, a.key = certified.Leaf, certified.PrivateKey.(*ecdsa.PrivateKey)
+	return a
+}
+
+func (a *authority) certify(name string, adapt func(*x509.Certificate)) tls.Certificate {
+	a.Helper()
+	a.serial++
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(a.serial),
+		Subject:      pkix.Name{Organization: []string{"Example"}, CommonName: name},
+		NotBefore:    time.Now().Add(-time.Hour),
+		NotAfter:     time.Now().Add(time.Hour),
+	}
+	adapt(template)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a.ok(err)
+	issuer, issuerKey := a.certificate, a.key
+	if issuer == nil {
+		issuer, issuerKey = template, key
+	}
+	made, err := x509.CreateCertificate(rand.Reader, template, issuer, &key.PublicKey, issuerKey)
+	a.ok(err)
+	leaf, err := x509.ParseCertificate(made)
+	a.ok(err)
+	return tls.Certificate{Certificate: [][]byte{made}, PrivateKey: key, Leaf: leaf}
+}
+
+// client certifies somebody who logs in.
+func (a *authority) client(name string) *tls.Certificate {
+	a.Helper()
+	certified := a.certify(name, func(template *x509.Certificate) {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
+	})
+	return &certified
+}
+
+// write makes a PEM file and returns its path.
+func (a *authority) write(name, kind string, content []byte) string {
+	a.Helper()
+	path := filepath.Join(a.TempDir(), name)
+	a.ok(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600))
+	return path
+}
+
+func (a *authority) ok(err error) {
+	a.Helper()
+	if err != nil {
+		a.Fatal(err)
+	}
+}
+
+// tlsBroker asks for certificates, and the one of `orders` may do everything in the vhost `/`. Returns its TLS address.
+func (a *authority) tlsBroker() string {
+	a.Helper()
+	server := a.certify("broker", func(template *x509.Certificate) {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		template.DNSNames = []string{"localhost"}
+	})
+	key, err := x509.MarshalPKCS8PrivateKey(server.PrivateKey)
+	a.ok(err)
+	port, err := portAt(tlsOffset + 1)
+	a.ok(err)
+	address := fmt.Sprintf("127.0.0.1:%d", port)
+	permission := `{ vhost = "/", configure = ".*", write = ".*", read = ".*" }`
+	b, err := startBroker(tlsOffset,
+		fmt.Sprintf(`LEVERET_LISTENERS__AMQPS=["%s"]`, address),
+		"LEVERET_TLS__CERTIFICATE="+a.write("broker.pem", "CERTIFICATE", server.Certificate[0]),
+		"LEVERET_TLS__KEY="+a.write("broker.key", "PRIVATE KEY", key),
+		"LEVERET_TLS__CLIENT_CA="+a.write("authority.pem", "CERTIFICATE", a.certificate.Raw),
+		"LEVERET_TLS__VERIFY=optional",
+		`LEVERET_AUTH__MECHANISMS=["PLAIN", "EXTERNAL"]`,
+		fmt.Sprintf(`LEVERET_USERS=[{ name = "%s", permissions = [%s] }]`, orders, permission),
+	)
+	a.ok(err)
+	a.Cleanup(b.kill)
+	return address
+}
+
+// dialExternal logs in by a certificate, or tries to without one.
+func (a *authority) dialExternal(address string, certificate *tls.Certificate) (*amqp.Connection, error) {
+	roots := x509.NewCertPool()
+	roots.AddCert(a.certificate)
+	config := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+	if certificate != nil {
+		config.Certificates = []tls.Certificate{*certificate}
+	}
+	return amqp.DialConfig("amqps://"+address, amqp.Config{
+		Vhost:           "/",
+		Heartbeat:       10 * time.Second,
+		TLSClientConfig: config,
+		SASL:            []amqp.Authentication{&amqp.ExternalAuth{}},
+		Dial:            amqp.DefaultDial(deadline),
+	})
+}
+
+func TestACertificateLogsIn(t *testing.T) {
+	if external != "" {
+		t.Skip("the broker is not ours to start")
+	}
+	a := newAuthority(t)
+	address := a.tlsBroker()
+	conn, err := a.dialExternal(address, a.client("orders"))
+	a.ok(err)
+	t.Cleanup(func() { _ = conn.Close() })
+	w := &world{T: t, conn: conn}
+	channel := w.confirming()
+	queue, err := channel.QueueDeclare("", false, false, true, false, nil)
+	w.ok(err)
+	w.publish(channel, "", queue.Name, amqp.Publishing{UserId: orders}, "mine")
+	w.holds(channel, queue.Name, "mine")
+	for _, certificate := range []*tls.Certificate{a.client("others"), newAuthority(t).client("orders"), nil} {
+		if conn, err := a.dialExternal(address, certificate); err == nil {
+			_ = conn.Close()
+			t.Fatal("somebody else logged in")
+		}
+	}
+}
+
+// sayWho writes a PROXY header before all else, as a load balancer does.
+func sayWho(header string) func(net.Conn) net.Conn {
+	return func(socket net.Conn) net.Conn {
+		if _, err := socket.Write([]byte(header)); err != nil {
+			_ = socket.Close()
+		}
+		return socket
+	}
+}
+
+func TestAConnectionThroughAProxyComesFromWhereTheProxySays(t *testing.T) {
+	if external != "" {
+		t.Skip("the broker is not ours to start")
+	}
+	b, err := startBroker(proxyOffset, `LEVERET_LISTENERS__PROXY_PROTOCOL_FROM=["127.0.0.1"]`)
+	w := &world{T: t}
+	w.ok(err)
+	t.Cleanup(b.kill)
+	w.at = b.address()
+	v1 := "PROXY TCP4 %s 127.0.0.1 50000 5672\r\n"
+	v2 := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c%s\x7f\x00\x00\x01\xc3\x50\x16\x28"
+	for _, near := range []string{fmt.Sprintf(v1, "127.0.0.1"), fmt.Sprintf(v2, "\x7f\x00\x00\x01")} {
+		w.conn = w.connect(login{wrap: sayWho(near)})
+		_, err := w.channel().QueueDeclare("", false, false, true, false, nil)
+		w.ok(err)
+	}
+	// guest may come from this machine only, and so not from there.
+	_, err = w.dial(login{wrap: sayWho(fmt.Sprintf(v2, "\xcb\x00\x71\x07"))})
+	w.refused(err, amqp.AccessRefused, "")
+	if _, err := w.dial(login{}); err == nil || errors.Is(err, amqp.ErrCredentials) {
+		t.Fatalf("without the header there is no connection: %v", err)
+	}
+}
