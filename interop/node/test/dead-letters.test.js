@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isExternal } from '../broker.js';
-import { beyondRabbit, deadLettersTo, deaths, Inbox, publishAll, World } from '../support.js';
+import { beyondRabbit, deadLettersTo, deaths, drain, eventually, Inbox, publishAll, texts, World } from '../support.js';
 
 async function withDeadLetters(t, options) {
   const world = await World.open(t);
@@ -75,3 +75,24 @@ for (const [label, type, skip] of [['quorum', QUORUM, false], ['classic', {}, be
     assert.equal(inbox.messages.length, 0);
   });
 }
+
+test('at least once they wait until somebody takes them', async (t) => {
+  const world = await World.open(t);
+  const channel = await world.confirmChannel();
+  const overflow = { 'x-overflow': 'reject-publish' };
+  const dead = await world.queue(channel, { durable: false, maxLength: 1, arguments: overflow });
+  const strategy = { ...QUORUM, ...overflow, 'x-dead-letter-strategy': 'at-least-once' };
+  const queue = await world.queue(channel, { durable: true, arguments: strategy, ...deadLettersTo(dead) });
+  const hasOne = async () => (await channel.checkQueue(dead)).messageCount === 1;
+  const inbox = await Inbox.open(channel, queue);
+  for (const body of ['1', '2']) {
+    await publishAll(channel, '', queue, [body], { persistent: true });
+    channel.reject(await inbox.next(), false);
+    await eventually(hasOne, 'the first dead letter');
+  }
+  assert.deepEqual(await drain(channel, dead), ['1']);
+  // It is offered again every ten seconds.
+  await eventually(hasOne, 'the second dead letter', 20_000);
+  const letter = await channel.get(dead, { noAck: true });
+  assert.deepEqual([texts([letter]), deaths(letter)], [['2'], [[queue, 'rejected', 1]]]);
+});

@@ -5,7 +5,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { Broker, isExternal, within } from '../broker.js';
-import { assertRefusal, DEADLINE_MS, deaths, drain, Inbox, publishAll, texts, World } from '../support.js';
+import { assertRefusal, DEADLINE_MS, deaths, drain, Inbox, publishAll, refuses, texts, World } from '../support.js';
 
 const OFFSET = 3;
 const VHOST = 'shop';
@@ -30,6 +30,8 @@ const policy = (pattern, applyTo, definition) => ({
   vhost: VHOST, name: `${pattern} ${applyTo}`, pattern, 'apply-to': applyTo, priority: 0, definition,
 });
 
+const parameter = (component, name, value) => ({ component, vhost: VHOST, name, value });
+
 const queue = (name, args = {}) => ({ name, vhost: VHOST, durable: true, auto_delete: false, arguments: args });
 
 const exchange = (name, type) => ({
@@ -41,13 +43,13 @@ const binding = (source, destination, key) => ({
 });
 
 /** A shop: orders go to a queue, and what the policies say applies to it. */
-const definitions = (policies) => ({
+const definitions = (policies, parameters) => ({
   rabbit_version: '3.13.7',
   users: [user('clerk', 'sha256'), user('keeper', 'sha512')],
   vhosts: [{ name: '/' }, { name: VHOST }],
   permissions: ['clerk', 'keeper'].map((name) => ({ user: name, vhost: VHOST, configure: '.*', write: '.*', read: '.*' })),
   topic_permissions: [{ user: 'clerk', vhost: VHOST, exchange: 'orders', write: '^{username}\\.', read: '.*' }],
-  parameters: [],
+  parameters,
   policies,
   exchanges: [exchange('orders', 'topic'), exchange('rest', 'fanout')],
   queues: [queue('orders'), queue('lost'), queue('dead'), queue('typed', { 'x-queue-type': 'quorum' })],
@@ -62,8 +64,8 @@ class ImportingBroker extends Broker {
     this.file = file;
   }
 
-  async startWith(...policies) {
-    writeFileSync(this.file, JSON.stringify(definitions(policies)));
+  async startWith(policies = [], parameters = []) {
+    writeFileSync(this.file, JSON.stringify(definitions(policies, parameters)));
     await this.start();
   }
 
@@ -93,10 +95,10 @@ test('users, permissions, topology and policies of a file, and their changes', {
   });
 
   await t.test('policies apply to the queues and exchanges that they match', async (t) => {
-    await broker.startWith(
+    await broker.startWith([
       policy('^orders$', 'queues', { 'max-length': 2, ...DEAD }),
       policy('^orders$', 'exchanges', { 'alternate-exchange': 'rest' }),
-    );
+    ]);
     const channel = await broker.channel(t, 'clerk');
     await publishAll(channel, 'orders', 'clerk.placed', ['1', '2', '3'], { persistent: true });
     const letter = await (await Inbox.open(channel, 'dead', { noAck: true })).next();
@@ -108,10 +110,34 @@ test('users, permissions, topology and policies of a file, and their changes', {
   });
 
   await t.test('a changed policy changes the queue that is there', async (t) => {
-    await broker.startWith(policy('^orders$', 'queues', { 'max-length': 1, ...DEAD }));
+    await broker.startWith([policy('^orders$', 'queues', { 'max-length': 1, ...DEAD })]);
     const channel = await broker.channel(t, 'clerk');
     const letter = await (await Inbox.open(channel, 'dead', { noAck: true })).next();
     assert.deepEqual([texts([letter]), deaths(letter)], [['2'], [['orders', 'maxlen', 1]]]);
     assert.deepEqual(await drain(channel, 'orders'), ['3']);
+    assert.equal((await broker.stop()).code, 0);
+  });
+
+  await t.test("an operator's policy limits what a queue asks for", async (t) => {
+    const top = { pattern: '^work', 'apply-to': 'queues', priority: 0, definition: { 'max-length': 2 } };
+    await broker.startWith([], [parameter('operator_policy', 'top', top)]);
+    const channel = await broker.channel(t, 'keeper');
+    for (const [name, maxLength, kept] of [['work-1', 10, ['2', '3']], ['work-2', 1, ['3']], ['other', 10, ['1', '2', '3']]]) {
+      await channel.assertQueue(name, { durable: false, maxLength });
+      await publishAll(channel, '', name, ['1', '2', '3']);
+      assert.deepEqual(await drain(channel, name), kept);
+    }
+    assert.equal((await broker.stop()).code, 0);
+  });
+
+  await t.test('a virtual host has limits', async (t) => {
+    const queues = definitions([], []).queues.length;
+    const limits = { 'max-connections': 2, 'max-queues': queues + 1 };
+    await broker.startWith([], [parameter('vhost-limits', 'limits', limits)]);
+    const [channel] = [await broker.channel(t, 'clerk'), await broker.channel(t, 'keeper')];
+    await channel.assertQueue('one-more', { durable: false });
+    const tooMany = channel.assertQueue('too-many', { durable: false });
+    await refuses(tooMany, 406, `queue limit in vhost '${VHOST}' (${queues + 1}) is reached`, [50, 10]);
+    await assert.rejects(broker.channel(t, 'keeper'), /ConnectionClose/);
   });
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { within } from '../broker.js';
-import { assertRefusal, DEADLINE_MS, drain, publishAll, refuses, World } from '../support.js';
+import { assertRefusal, beyondRabbit, DEADLINE_MS, drain, publishAll, refuses, World } from '../support.js';
 
 const QUORUM = { 'x-queue-type': 'quorum' };
 
@@ -47,6 +47,7 @@ test('arguments that choose a way of storing are accepted', async (t) => {
     { 'x-queue-type': 'classic', 'x-queue-version': 2 },
     { 'x-queue-master-locator': 'min-masters', 'x-ha-policy': 'all' },
     { ...QUORUM, 'x-quorum-initial-group-size': 3, 'x-queue-leader-locator': 'balanced' },
+    { ...QUORUM, 'x-max-in-memory-length': 10, 'x-max-in-memory-bytes': 1000 },
   ]) {
     const queue = await world.queue(channel, { durable: true, arguments: args });
     await publishAll(channel, '', queue, ['1', '2', '3'], { persistent: true });
@@ -64,4 +65,10 @@ test('arguments of another type are refused', async (t) => {
   ]) {
     await refuses((await world.channel()).assertQueue(world.name(), { durable: true, arguments: args }), 406, text, [50, 10]);
   }
+});
+
+test('there are no streams yet', { skip: beyondRabbit }, async (t) => {
+  const { world, channel } = await open(t);
+  const declared = channel.assertQueue(world.name(), { durable: true, arguments: { 'x-queue-type': 'stream' } });
+  await refuses(declared, 406, 'this broker has no streams yet', [50, 10]);
 });

@@ -110,3 +110,21 @@ def test_without_a_place_to_go_they_are_dropped(channel, names):
     channel.basic_reject(inbox.tags()[0], requeue=False)
     channel.basic_cancel(inbox.tag)
     assert bodies(channel, queue) == []
+
+
+def test_at_least_once_they_wait_until_somebody_takes_them(connection, channel, names):
+    dead = declare(channel, names, {"x-max-length": 1, "x-overflow": "reject-publish"})
+    strategy = {"x-queue-type": "quorum", "x-dead-letter-strategy": "at-least-once", "x-overflow": "reject-publish"}
+    queue = declare(channel, names, strategy, dead_letters_to(dead), durable=True)
+    inbox = Inbox(channel, queue)
+    channel.basic_publish("", queue, b"1")
+    channel.basic_publish("", queue, b"2")
+    inbox.wait(2)
+    channel.basic_reject(inbox.tags()[0], requeue=False)
+    wait_until(connection, lambda: counts(channel, dead) == (1, 0))
+    channel.basic_reject(inbox.tags()[1], requeue=False)
+    assert bodies(channel, dead) == [b"1"]
+    # It is offered again every ten seconds.
+    wait_until(connection, lambda: counts(channel, dead) == (1, 0))
+    [(_, properties, body)] = Inbox(channel, dead, auto_ack=True).wait(1)
+    assert (body, deaths(properties)) == (b"2", [(queue, "rejected", 1)])

@@ -40,7 +40,11 @@ def policy(name, pattern, apply_to, **definition):
     return {"vhost": "shop", "name": name, "pattern": pattern, "apply-to": apply_to, "priority": 1, "definition": keys}
 
 
-def definitions(*policies):
+def parameter(component, name, value):
+    return {"component": component, "vhost": "shop", "name": name, "value": value}
+
+
+def definitions(policies, parameters):
     """A shop: orders go to a queue, and what the policies say applies to it."""
     everything = {"vhost": "shop", "configure": ".*", "write": ".*", "read": ".*"}
     exchange = {"vhost": "shop", "durable": True, "auto_delete": False, "internal": False, "arguments": {}}
@@ -52,8 +56,8 @@ def definitions(*policies):
         "topic_permissions": [
             {"user": "clerk", "vhost": "shop", "exchange": "orders", "write": "^{username}\\.", "read": ".*"}
         ],
-        "parameters": [],
-        "policies": list(policies),
+        "parameters": parameters,
+        "policies": policies,
         "exchanges": [
             {"name": "orders", "type": "topic", **exchange},
             {"name": "rest", "type": "fanout", **exchange},
@@ -81,9 +85,9 @@ class Imported:
         environment = {"LEVERET_DEFINITIONS": str(self._file)}
         self.broker = Broker(port, directory / "data", directory / "broker.log", environment)
 
-    def start(self, *policies):
-        """Start it with these policies."""
-        self._file.write_text(json.dumps(definitions(*policies)))
+    def start(self, *policies, parameters=()):
+        """Start it with these policies and parameters."""
+        self._file.write_text(json.dumps(definitions(policies, parameters)))
         self.broker.start()
 
     def connect(self, name):
@@ -168,19 +172,30 @@ def test_a_changed_policy_changes_the_queues_that_are_there(imported):
         assert (body, deaths(properties)) == (b"4", [("orders", "delivery_limit", 1)])
 
 
-def test_an_operator_policy_limits_what_a_queue_asks_for(spare_ports, tmp_path):
-    operator = 'name = "top", vhost = "/", pattern = "^work", definition = { "max-length" = 2, "message-ttl" = 60000 }'
-    environment = {"LEVERET_OPERATOR_POLICIES": f"[{{ {operator} }}]"}
-    broker = Broker(spare_ports[0], tmp_path / "data", tmp_path / "broker.log", environment)
-    broker.start()
-    try:
-        with connected(broker) as connection:
-            channel = connection.channel()
-            channel.confirm_delivery()
-            for name, length, kept in [("work-1", 10, [b"2", b"3"]), ("work-2", 1, [b"3"]), ("other", 10, [b"1", b"2", b"3"])]:
-                channel.queue_declare(name, arguments={"x-max-length": length})
-                for body in (b"1", b"2", b"3"):
-                    channel.basic_publish("", name, body)
-                assert bodies(channel, name) == kept
-    finally:
-        broker.kill()
+def test_an_operators_policy_limits_what_a_queue_asks_for(imported):
+    top = {"pattern": "^work", "apply-to": "queues", "priority": 0, "definition": {"max-length": 2}}
+    imported.start(parameters=[parameter("operator_policy", "top", top)])
+    with imported.connect("keeper") as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        numbers = [b"1", b"2", b"3"]
+        for name, length, kept in [("work-1", 10, numbers[1:]), ("work-2", 1, numbers[2:]), ("other", 10, numbers)]:
+            channel.queue_declare(name, arguments={"x-max-length": length})
+            for body in numbers:
+                channel.basic_publish("", name, body)
+            assert bodies(channel, name) == kept
+
+
+def test_a_vhost_has_limits(imported):
+    limits = {"max-connections": 2, "max-queues": len(definitions([], [])["queues"]) + 1}
+    imported.start(parameters=[parameter("vhost-limits", "limits", limits)])
+    with imported.connect("clerk") as connection, imported.connect("keeper"):
+        channel = connection.channel()
+        channel.queue_declare("one-more")
+        code, text = channel_error(channel.queue_declare, "too-many")
+        assert code == 406
+        assert "queue limit in vhost 'shop' (5) is reached" in text
+        with pytest.raises(pika.exceptions.AMQPConnectionError) as refused:
+            with imported.connect("keeper"):
+                pass
+        assert "connection limit (2) is reached" in repr(refused.value)

@@ -107,3 +107,10 @@ def test_arguments_of_no_type_or_of_another_are_refused(channel, names, argument
     queue = names.queue()
     code, text = channel_error(channel.queue_declare, queue, durable=True, arguments=arguments)
     assert (code, text) == (406, "PRECONDITION_FAILED - " + refused.format(f"queue '{queue}' in vhost '/'"))
+
+
+@pytest.mark.beyond_rabbitmq
+def test_there_are_no_streams_yet(channel, names):
+    code, text = channel_error(channel.queue_declare, names.queue(), durable=True, arguments={"x-queue-type": "stream"})
+    assert code == 406
+    assert "this broker has no streams yet" in text

@@ -23,6 +23,7 @@ import (
 const (
 	tlsOffset   = 2
 	proxyOffset = 4
+	anyOffset   = 5
 	orders      = "CN=orders,O=Example"
 )
 
@@ -189,5 +190,37 @@ func TestAConnectionThroughAProxyComesFromWhereTheProxySays(t *testing.T) {
 	w.refused(err, amqp.AccessRefused, "")
 	if _, err := w.dial(login{}); err == nil || errors.Is(err, amqp.ErrCredentials) {
 		t.Fatalf("without the header there is no connection: %v", err)
+	}
+}
+
+// anonymous is the login of those who do not say who they are.
+type anonymous struct{}
+
+func (anonymous) Mechanism() string { return "ANONYMOUS" }
+func (anonymous) Response() string  { return "somebody" }
+
+func dialAnonymous(address string) (*amqp.Connection, error) {
+	config := amqp.Config{Vhost: "/", SASL: []amqp.Authentication{anonymous{}}, Dial: amqp.DefaultDial(deadline)}
+	return amqp.DialConfig("amqp://"+address, config)
+}
+
+func TestAnonymousClientsAreTheUserThatTheOperatorNames(t *testing.T) {
+	if external != "" {
+		t.Skip("the broker is not ours to start")
+	}
+	b, err := startBroker(anyOffset, `LEVERET_AUTH__MECHANISMS=["PLAIN", "ANONYMOUS"]`, "LEVERET_AUTH__ANONYMOUS_USER=limited")
+	w := &world{T: t}
+	w.ok(err)
+	t.Cleanup(b.kill)
+	conn, err := dialAnonymous(b.address())
+	w.ok(err)
+	channel := w.channelOn(conn)
+	_, err = channel.QueueDeclare("lim-own", false, false, true, false, nil)
+	w.ok(err)
+	_, err = channel.QueueDeclare("other", false, false, true, false, nil)
+	w.refused(err, amqp.AccessRefused, "ACCESS_REFUSED")
+	w.ok(conn.Close())
+	if _, err := dialAnonymous(shared); err == nil {
+		t.Fatal("nobody is anonymous if the operator names nobody")
 	}
 }
