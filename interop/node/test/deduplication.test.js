@@ -1,7 +1,7 @@
-// Exchanges that take a message with the same key once. On RabbitMQ these need a plugin, which has less than is tested.
+// Exchanges and queues that take a message with the same key once. On RabbitMQ these need a plugin, which does less.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { beyondRabbit, drain, eventually, publishAll, refuses, World } from '../support.js';
+import { beyondRabbit, drain, eventually, Inbox, publishAll, refuses, World } from '../support.js';
 
 const ON = { 'x-message-deduplication': true };
 const skip = beyondRabbit;
@@ -68,6 +68,40 @@ test('a message that was refused may come again', { skip }, async (t) => {
   assert.deepEqual(await drain(channel, full), ['fills it']);
   await publishAll(channel, exchange, 'key', ['again'], keyed('1'));
   assert.deepEqual(await drain(channel, full), ['again']);
+});
+
+test('a queue takes each key once whatever way it comes', { skip }, async (t) => {
+  const world = await World.open(t);
+  const channel = await world.confirmChannel();
+  const exchange = await world.exchange(channel, 'fanout');
+  const queue = await world.queue(channel, { durable: false, arguments: ON });
+  const other = await world.queue(channel);
+  for (const bound of [queue, other]) await channel.bindQueue(bound, exchange, '');
+  const returned = [];
+  channel.on('return', (message) => returned.push(message));
+  for (const [target, key, body] of [['', '1', 'a'], [exchange, '1', 'b'], [exchange, '2', 'c'], ['', '2', 'd']]) {
+    await publishAll(channel, target, queue, [body], { ...keyed(key), mandatory: true });
+  }
+  assert.deepEqual(await drain(channel, queue), ['a', 'c']);
+  assert.deepEqual(await drain(channel, other), ['b', 'c']);
+  assert.deepEqual(returned, []);
+});
+
+test('a queue knows a key as long as it has the message', { skip }, async (t) => {
+  const world = await World.open(t);
+  const channel = await world.confirmChannel();
+  const queue = await world.queue(channel, { durable: false, arguments: { ...ON, 'x-cache-ttl': 1 } });
+  await publishAll(channel, '', queue, ['first'], keyed('1'));
+  const inbox = await Inbox.open(channel, queue);
+  const first = await inbox.next();
+  const end = performance.now() + 100;
+  while (performance.now() < end) await publishAll(channel, '', queue, ['second'], keyed('1'));
+  channel.ack(first);
+  await eventually(async () => {
+    await publishAll(channel, '', queue, ['third'], keyed('1'));
+    return inbox.messages.length > 0;
+  }, 'the key to be free');
+  assert.equal((await inbox.next()).content.toString(), 'third');
 });
 
 test('impossible arguments are refused', { skip }, async (t) => {

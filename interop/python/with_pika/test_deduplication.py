@@ -1,9 +1,11 @@
-"""Exchanges that take a message with the same key once. On RabbitMQ these need a plugin, which has less than is tested."""
+"""Exchanges and queues that take a message with the same key once. On RabbitMQ these need a plugin, which does less."""
+
+import time
 
 import pika
 import pytest
 
-from pika_blocking import bodies, channel_error, connected
+from pika_blocking import Inbox, bodies, channel_error, connected, dead_letters_to, wait_until
 
 pytestmark = pytest.mark.beyond_rabbitmq
 
@@ -47,10 +49,10 @@ def test_the_plugins_type_forgets_the_oldest_key_when_there_are_too_many(channel
     assert bodies(channel, queue) == [b"1", b"2", b"3", b"1"]
 
 
-@pytest.mark.parametrize("where", ["of the exchange", "of the message"])
-def test_a_key_is_forgotten_when_its_time_is_over(connection, channel, names, where):
-    exchange, queue = declare(channel, names, "fanout", {**ON, **({"x-cache-ttl": 200} if where == "of the exchange" else {})})
-    properties = keyed("1", **({"x-cache-ttl": 200} if where == "of the message" else {}))
+@pytest.mark.parametrize("arguments, headers", [({"x-cache-ttl": 200}, {}), ({}, {"x-cache-ttl": 200})])
+def test_a_key_is_forgotten_when_its_time_is_over(connection, channel, names, arguments, headers):
+    exchange, queue = declare(channel, names, "fanout", {**ON, **arguments})
+    properties = keyed("1", **headers)
     taken = []
     while len(taken) < 2:
         channel.basic_publish(exchange, "key", b"again", properties)
@@ -99,13 +101,68 @@ def test_impossible_arguments_are_refused(channel, names, arguments):
     assert next(iter(arguments)) in text
 
 
+def test_a_queue_takes_each_key_once_whatever_way_it_comes(channel, names):
+    queue, other, exchange = names.queue(), names.queue(), names.exchange()
+    channel.queue_declare(queue, arguments=ON)
+    channel.queue_declare(other)
+    channel.exchange_declare(exchange, "fanout")
+    for bound in (queue, other):
+        channel.queue_bind(bound, exchange)
+    channel.confirm_delivery()
+    for target, key, body in [("", "1", b"a"), (exchange, "1", b"b"), (exchange, "2", b"c"), ("", "2", b"d")]:
+        channel.basic_publish(target, queue, body, keyed(key), mandatory=True)
+    channel.basic_publish("", queue, b"without a key")
+    assert bodies(channel, queue) == [b"a", b"c", b"without a key"]
+    assert bodies(channel, other) == [b"b", b"c"]
+    channel.basic_publish("", queue, b"still known", keyed("1"), mandatory=True)
+    assert bodies(channel, queue) == []
+
+
+def test_a_queue_knows_a_key_as_long_as_it_has_the_message(connection, channel, names):
+    queue = names.queue()
+    channel.queue_declare(queue, arguments={**ON, "x-cache-ttl": 1})
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, b"first", keyed("1"))
+    inbox = Inbox(channel, queue)
+    inbox.wait(1)
+    begin = time.monotonic()
+    while time.monotonic() - begin < 0.1:
+        channel.basic_publish("", queue, b"second", keyed("1"))
+    channel.basic_ack(inbox.tags()[0])
+
+    def third_is_taken():
+        channel.basic_publish("", queue, b"third", keyed("1"))
+        return len(inbox.deliveries) > 1
+
+    wait_until(connection, third_is_taken)
+    assert inbox.bodies()[1] == b"third"
+
+
+def test_a_message_that_is_tried_again_is_no_duplicate(channel, names):
+    work, parking = names.queue(), names.queue()
+    channel.queue_declare(work, arguments={**ON, **dead_letters_to(parking)})
+    channel.queue_declare(parking, arguments={"x-message-ttl": 20, **dead_letters_to(work)})
+    channel.confirm_delivery()
+    inbox = Inbox(channel, work)
+    for body in (b"job", b"the same job"):
+        channel.basic_publish("", work, body, keyed("1"))
+    for attempt in range(3):
+        inbox.wait(attempt + 1)
+        channel.basic_reject(inbox.tags()[attempt], requeue=False)
+    inbox.wait(4)
+    assert inbox.bodies() == [b"job"] * 4
+
+
 @pytest.mark.needs_own_broker
 def test_keys_of_persistent_messages_survive_a_kill(own_broker, names):
     with connected(own_broker) as connection:
         channel = connection.channel()
         exchange, queue = declare(channel, names, "direct", ON, durable=True)
+        unique = names.queue()
+        channel.queue_declare(unique, durable=True, arguments=ON)
         for number in range(10):
             channel.basic_publish(exchange, "key", b"%d" % number, keyed(number, delivery_mode=2))
+            channel.basic_publish("", unique, b"%d" % number, keyed(number, delivery_mode=2))
     own_broker.kill()
     own_broker.start()
     with connected(own_broker) as connection:
@@ -113,4 +170,6 @@ def test_keys_of_persistent_messages_survive_a_kill(own_broker, names):
         channel.confirm_delivery()
         for number in range(12):
             channel.basic_publish(exchange, "key", b"%d" % number, keyed(number, delivery_mode=2), mandatory=True)
-        assert bodies(channel, queue) == [b"%d" % number for number in range(12)]
+            channel.basic_publish("", unique, b"%d" % number, keyed(number, delivery_mode=2), mandatory=True)
+        for held in (queue, unique):
+            assert bodies(channel, held) == [b"%d" % number for number in range(12)]
