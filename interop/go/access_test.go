@@ -77,12 +77,23 @@ func (a *authority) client(name string) *tls.Certificate {
 	return &certified
 }
 
-// write makes a PEM file and returns its path.
-func (a *authority) write(name, kind string, content []byte) string {
+// server certifies the broker, and writes certificate and key to these files.
+func (a *authority) server(certificate, key string) {
 	a.Helper()
-	path := filepath.Join(a.TempDir(), name)
+	made := a.certify("broker", func(template *x509.Certificate) {
+		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+		template.DNSNames = []string{"localhost"}
+	})
+	secret, err := x509.MarshalPKCS8PrivateKey(made.PrivateKey)
+	a.ok(err)
+	a.write(certificate, "CERTIFICATE", made.Certificate[0])
+	a.write(key, "PRIVATE KEY", secret)
+}
+
+// write makes a PEM file.
+func (a *authority) write(path, kind string, content []byte) {
+	a.Helper()
 	a.ok(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}), 0o600))
-	return path
 }
 
 func (a *authority) ok(err error) {
@@ -92,34 +103,39 @@ func (a *authority) ok(err error) {
 	}
 }
 
-// tlsBroker asks for certificates, and the one of `orders` may do everything in the vhost `/`. Returns its TLS address.
-func (a *authority) tlsBroker() string {
+// tlsBroker is a broker that demands certificates, where the one of `orders` may do everything in the vhost `/`.
+type tlsBroker struct {
+	*broker
+	address          string
+	certificate, key string
+}
+
+func (a *authority) tlsBroker() tlsBroker {
 	a.Helper()
-	server := a.certify("broker", func(template *x509.Certificate) {
-		template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
-		template.DNSNames = []string{"localhost"}
-	})
-	key, err := x509.MarshalPKCS8PrivateKey(server.PrivateKey)
-	a.ok(err)
+	directory := a.TempDir()
+	certificate, key := filepath.Join(directory, "broker.pem"), filepath.Join(directory, "broker.key")
+	own := filepath.Join(directory, "authority.pem")
+	a.server(certificate, key)
+	a.write(own, "CERTIFICATE", a.certificate.Raw)
 	port, err := portAt(tlsOffset + 1)
 	a.ok(err)
 	address := fmt.Sprintf("127.0.0.1:%d", port)
 	permission := `{ vhost = "/", configure = ".*", write = ".*", read = ".*" }`
 	b, err := startBroker(tlsOffset,
 		fmt.Sprintf(`LEVERET_LISTENERS__AMQPS=["%s"]`, address),
-		"LEVERET_TLS__CERTIFICATE="+a.write("broker.pem", "CERTIFICATE", server.Certificate[0]),
-		"LEVERET_TLS__KEY="+a.write("broker.key", "PRIVATE KEY", key),
-		"LEVERET_TLS__CLIENT_CA="+a.write("authority.pem", "CERTIFICATE", a.certificate.Raw),
-		"LEVERET_TLS__VERIFY=optional",
+		"LEVERET_TLS__CERTIFICATE="+certificate,
+		"LEVERET_TLS__KEY="+key,
+		"LEVERET_TLS__CLIENT_CA="+own,
+		"LEVERET_TLS__VERIFY=required",
 		`LEVERET_AUTH__MECHANISMS=["PLAIN", "EXTERNAL"]`,
 		fmt.Sprintf(`LEVERET_USERS=[{ name = "%s", permissions = [%s] }]`, orders, permission),
 	)
 	a.ok(err)
 	a.Cleanup(b.kill)
-	return address
+	return tlsBroker{b, address, certificate, key}
 }
 
-// dialExternal logs in by a certificate, or tries to without one.
+// dialExternal logs in by a certificate, or tries to without one, at a broker that this authority has certified.
 func (a *authority) dialExternal(address string, certificate *tls.Certificate) (*amqp.Connection, error) {
 	roots := x509.NewCertPool()
 	roots.AddCert(a.certificate)
@@ -141,8 +157,8 @@ func TestACertificateLogsIn(t *testing.T) {
 		t.Skip("the broker is not ours to start")
 	}
 	a := newAuthority(t)
-	address := a.tlsBroker()
-	conn, err := a.dialExternal(address, a.client("orders"))
+	b := a.tlsBroker()
+	conn, err := a.dialExternal(b.address, a.client("orders"))
 	a.ok(err)
 	t.Cleanup(func() { _ = conn.Close() })
 	w := &world{T: t, conn: conn}
@@ -152,11 +168,38 @@ func TestACertificateLogsIn(t *testing.T) {
 	w.publish(channel, "", queue.Name, amqp.Publishing{UserId: orders}, "mine")
 	w.holds(channel, queue.Name, "mine")
 	for _, certificate := range []*tls.Certificate{a.client("others"), newAuthority(t).client("orders"), nil} {
-		if conn, err := a.dialExternal(address, certificate); err == nil {
+		if conn, err := a.dialExternal(b.address, certificate); err == nil {
 			_ = conn.Close()
 			t.Fatal("somebody else logged in")
 		}
 	}
+}
+
+func TestABrokerShowsItsNewCertificateWhenItIsTold(t *testing.T) {
+	if external != "" {
+		t.Skip("the broker is not ours to start")
+	}
+	old, renewed := newAuthority(t), newAuthority(t)
+	b := old.tlsBroker()
+	certificate := old.client("orders")
+	before, err := old.dialExternal(b.address, certificate)
+	old.ok(err)
+	t.Cleanup(func() { _ = before.Close() })
+	renewed.server(b.certificate, b.key)
+	old.ok(b.reload())
+	w := &world{T: t, conn: before}
+	w.eventually("the new certificate", func() bool {
+		conn, err := renewed.dialExternal(b.address, certificate)
+		if err == nil {
+			w.ok(conn.Close())
+		}
+		return err == nil
+	})
+	if _, err := old.dialExternal(b.address, certificate); err == nil {
+		t.Fatal("the old certificate is still shown")
+	}
+	_, err = w.channel().QueueDeclare("", false, false, true, false, nil)
+	w.ok(err)
 }
 
 // sayWho writes a PROXY header before all else, as a load balancer does.

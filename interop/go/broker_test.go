@@ -148,6 +148,11 @@ func (b *broker) watch(stdout io.Reader, log *os.File, ready chan struct{}, ende
 	_ = log.Close()
 }
 
+// reload has the broker read its configuration and certificates again.
+func (b *broker) reload() error {
+	return b.command.Process.Signal(syscall.SIGHUP)
+}
+
 // kill is kill -9, and returns when the process is gone.
 func (b *broker) kill() {
 	if b.command.ProcessState == nil && b.command.Process.Kill() == nil {

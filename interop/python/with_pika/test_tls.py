@@ -1,6 +1,7 @@
 """TLS with a client certificate: EXTERNAL, and that the certificate decides who one is."""
 
 import ssl
+import time
 
 import pika
 import pika.credentials
@@ -45,9 +46,9 @@ def tls_broker(spare_ports, tmp_path, authority):
     broker.kill()
 
 
-def connect(broker, authority, name=None):
+def connect(broker, authority, name=None, trusted=None):
     """A connection over TLS with the certificate of that name, as whoever it says."""
-    context = ssl.create_default_context(cafile=authority.path)
+    context = ssl.create_default_context(cafile=(trusted or authority).path)
     if name is not None:
         context.load_cert_chain(authority.certificate(name), authority.key(name))
     return pika.BlockingConnection(
@@ -81,3 +82,28 @@ def test_another_certificate_does_not(tls_broker, authority):
 def test_without_a_certificate_external_is_not_offered(tls_broker, authority):
     with pytest.raises(pika.exceptions.AMQPConnectionError):
         connect(tls_broker, authority)
+
+
+def test_a_new_certificate_is_shown_when_the_broker_is_told(tls_broker, authority, tmp_path):
+    authority.certify("orders")
+    (tmp_path / "renewed").mkdir()
+    renewed = Authority(tmp_path / "renewed")
+    renewed.certify("broker", "localhost")
+    with connect(tls_broker, authority, "orders") as before:
+        for kind in (Authority.certificate, Authority.key):
+            kind(renewed, "broker").replace(kind(authority, "broker"))
+        tls_broker.reload()
+        deadline = time.monotonic() + DEADLINE_S
+        while not shows_certificate_of(tls_broker, authority, renewed):
+            assert time.monotonic() < deadline, "the old certificate is still shown"
+        assert not shows_certificate_of(tls_broker, authority, authority)
+        before.channel().queue_declare("still", exclusive=True)
+
+
+def shows_certificate_of(broker, authority, trusted):
+    """Whether somebody who trusts that authority alone can connect."""
+    try:
+        connect(broker, authority, "orders", trusted).close()
+    except ssl.SSLCertVerificationError:
+        return False
+    return True
