@@ -189,9 +189,10 @@ fn only_a_whole_backup_is_restored_and_only_into_an_empty_directory() {
 /// What stands in a directory, but for the lock.
 fn names_of_data(directory: &Path) -> Vec<String> {
     let is_data = |name: &String| name != "leveret.db.lock";
-    match directory.exists() {
-        true => names(directory).into_iter().filter(is_data).collect(),
-        false => Vec::new(),
+    if directory.exists() {
+        names(directory).into_iter().filter(is_data).collect()
+    } else {
+        Vec::new()
     }
 }
 

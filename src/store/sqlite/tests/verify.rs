@@ -47,14 +47,6 @@ pub(super) fn fill(store: &dyn Store) {
         vhost: "/".into(),
         exchange: "x".into(),
     };
-    let delayed = |position| DelayedEntry {
-        id: DelayedId {
-            due: at(1_000_000),
-            position: Position(position),
-        },
-        message: message(PERSISTENT, b"later"),
-        copies: vec![b"copy".to_vec()],
-    };
     let remembered = MemoryChange::RecordHistory(HistoryRow {
         keeper: Arc::new(Keeper {
             vhost: "/".into(),
@@ -76,6 +68,18 @@ pub(super) fn fill(store: &dyn Store) {
             Operation::Remember(remembered),
         ],
     );
+    fill_messages(store);
+}
+
+fn fill_messages(store: &dyn Store) {
+    let delayed = |position| DelayedEntry {
+        id: DelayedId {
+            due: at(1_000_000),
+            position: Position(position),
+        },
+        message: message(PERSISTENT, b"later"),
+        copies: vec![b"copy".to_vec()],
+    };
     let shared = message(PERSISTENT, &[b's'; 500]);
     let fan = [1, 2].map(|queue| Operation::Publish {
         queue: QueueId(queue),
@@ -131,6 +135,88 @@ fn a_sound_directory_is_counted_and_not_changed() {
     assert!(files() == before, "a look changed the files");
 }
 
+/// What is done to the rows that [`fill`] made, and a part of what is found; nothing where there is nothing to find.
+const DAMAGE: &[(&str, &str)] = &[
+    (
+        "UPDATE summary SET messages = 9 WHERE queue = 1",
+        "queue 1 holds 5 messages of 525 bytes; noted are 9",
+    ),
+    ("UPDATE summary SET next = 3 WHERE queue = 3", ""),
+    (
+        "UPDATE summary SET next = 2 WHERE queue = 1",
+        "queue 1 would use place 2 again",
+    ),
+    ("DELETE FROM summary WHERE queue = 2", "queue 2 has no sums"),
+    ("DELETE FROM shared", "the row of its bytes is missing"),
+    (
+        "UPDATE shared SET data = substr(data, 1, 100)",
+        "its bytes are missing",
+    ),
+    (
+        "UPDATE sharer SET segments = 1",
+        "2 segments need shared row 1; noted are 1",
+    ),
+    (
+        "UPDATE segment SET records = x'00' WHERE id = 1 << 39",
+        "its records do not parse",
+    ),
+    (
+        "UPDATE segment SET data = x'' WHERE id = 1 << 39",
+        "its bytes are missing",
+    ),
+    (
+        "UPDATE segment SET data = zeroblob(length(data)) WHERE id = 1 << 39",
+        "message 0 of queue 1 is damaged",
+    ),
+    (
+        "UPDATE segment SET id = id - 9 WHERE id = (1 << 39) + 11",
+        "overlaps",
+    ),
+    ("UPDATE segment SET expires = NULL", "index of expiry"),
+    ("UPDATE segment SET epoch = 99", "of a run that has not been"),
+    (
+        "UPDATE settled SET bits = x'ffff'",
+        "more messages are settled than there are",
+    ),
+    (
+        "DELETE FROM queue WHERE id = 2",
+        "messages of queue 2, which is not there",
+    ),
+    (
+        "DELETE FROM queue WHERE id = 1",
+        "level 3 is of a queue that is not there",
+    ),
+    (
+        "DELETE FROM exchange",
+        "from \"x\" to \"q1\" in vhost \"/\" has lost an end",
+    ),
+    (
+        "DELETE FROM exchange",
+        "exchange \"x\" delays messages and is not there",
+    ),
+    ("UPDATE queue SET arguments = x'01'", "its arguments do not parse"),
+    ("UPDATE queue SET name = 'q1'", "two queues have one name"),
+    (
+        "UPDATE meta SET value = 4 WHERE name = 'next_queue'",
+        "the next queue would be number 4",
+    ),
+    ("UPDATE level SET id = 2", "two queues have one number"),
+    (
+        "DELETE FROM delayed WHERE due = 1000000 AND id = (4 << 39) + 2",
+        "delays 2 messages of 10 bytes; noted are 3",
+    ),
+    ("UPDATE delayed SET message = x''", "delayed message 1 is damaged"),
+    (
+        "UPDATE delayed SET copies = x'09'",
+        "its routing keys do not parse",
+    ),
+    (
+        "UPDATE history SET message = x''",
+        "in the history of exchange 'x' is damaged",
+    ),
+    ("DROP TABLE known_key", "no such table: known_key"),
+];
+
 #[test]
 fn each_kind_of_damage_is_found_and_named() {
     let directory = directory();
@@ -138,87 +224,7 @@ fn each_kind_of_damage_is_found_and_named() {
     fill(&store);
     drop(store);
     let whole = fs::read(directory.path().join("leveret.db")).expect("a file");
-    let rows = [
-        (
-            "UPDATE summary SET messages = 9 WHERE queue = 1",
-            "queue 1 holds 5 messages of 525 bytes; noted are 9",
-        ),
-        ("UPDATE summary SET next = 3 WHERE queue = 3", ""),
-        (
-            "UPDATE summary SET next = 2 WHERE queue = 1",
-            "queue 1 would use place 2 again",
-        ),
-        ("DELETE FROM summary WHERE queue = 2", "queue 2 has no sums"),
-        ("DELETE FROM shared", "the row of its bytes is missing"),
-        (
-            "UPDATE shared SET data = substr(data, 1, 100)",
-            "its bytes are missing",
-        ),
-        (
-            "UPDATE sharer SET segments = 1",
-            "2 segments need shared row 1; noted are 1",
-        ),
-        (
-            "UPDATE segment SET records = x'00' WHERE id = 1 << 39",
-            "its records do not parse",
-        ),
-        (
-            "UPDATE segment SET data = x'' WHERE id = 1 << 39",
-            "its bytes are missing",
-        ),
-        (
-            "UPDATE segment SET data = zeroblob(length(data)) WHERE id = 1 << 39",
-            "message 0 of queue 1 is damaged",
-        ),
-        (
-            "UPDATE segment SET id = id - 9 WHERE id = (1 << 39) + 11",
-            "overlaps",
-        ),
-        ("UPDATE segment SET expires = NULL", "index of expiry"),
-        ("UPDATE segment SET epoch = 99", "of a run that has not been"),
-        (
-            "UPDATE settled SET bits = x'ffff'",
-            "more messages are settled than there are",
-        ),
-        (
-            "DELETE FROM queue WHERE id = 2",
-            "messages of queue 2, which is not there",
-        ),
-        (
-            "DELETE FROM queue WHERE id = 1",
-            "level 3 is of a queue that is not there",
-        ),
-        (
-            "DELETE FROM exchange",
-            "from \"x\" to \"q1\" in vhost \"/\" has lost an end",
-        ),
-        (
-            "DELETE FROM exchange",
-            "exchange \"x\" delays messages and is not there",
-        ),
-        ("UPDATE queue SET arguments = x'01'", "its arguments do not parse"),
-        ("UPDATE queue SET name = 'q1'", "two queues have one name"),
-        (
-            "UPDATE meta SET value = 4 WHERE name = 'next_queue'",
-            "the next queue would be number 4",
-        ),
-        ("UPDATE level SET id = 2", "two queues have one number"),
-        (
-            "DELETE FROM delayed WHERE due = 1000000 AND id = (4 << 39) + 2",
-            "delays 2 messages of 10 bytes; noted are 3",
-        ),
-        ("UPDATE delayed SET message = x''", "delayed message 1 is damaged"),
-        (
-            "UPDATE delayed SET copies = x'09'",
-            "its routing keys do not parse",
-        ),
-        (
-            "UPDATE history SET message = x''",
-            "in the history of exchange 'x' is damaged",
-        ),
-        ("DROP TABLE known_key", "no such table: known_key"),
-    ];
-    for (sql, expected) in rows {
+    for (sql, expected) in DAMAGE {
         let copy = self::directory();
         let path = copy.path().join("leveret.db");
         fs::write(&path, &whole).expect("a copy");
