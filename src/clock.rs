@@ -1,7 +1,8 @@
 //! Time as the core knows it: a number of milliseconds that its shells move.
 //!
-//! It starts from the wall clock, so that what is stored means the same after a restart, and goes on with the
-//! monotonic one: a step of the wall clock while the broker runs lets no message expire and holds none back.
+//! It starts from the time of day, so that what is stored means the same after a restart, and goes on with the
+//! monotonic clock: a step of the time of day while the broker runs lets no message expire and holds none back. When
+//! the time of day is behind what an earlier run has seen, it goes on from there.
 
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ impl Timestamp {
 pub struct Clock {
     origin: Instant,
     origin_at: Timestamp,
+    ahead_millis: u64,
     now: AtomicU64,
 }
 
@@ -48,8 +50,24 @@ impl Clock {
         Self {
             origin,
             origin_at: at,
+            ahead_millis: 0,
             now: AtomicU64::new(at.millis()),
         }
+    }
+
+    /// A clock that shows the time of day, or what an earlier run has seen if that is later: it never goes back, also
+    /// when the time of day has.
+    pub fn resumed(origin: Instant, time_of_day: Timestamp, seen: Timestamp) -> Self {
+        let ahead_millis = seen.millis().saturating_sub(time_of_day.millis());
+        Self {
+            ahead_millis,
+            ..Self::new(origin, time_of_day.max(seen))
+        }
+    }
+
+    /// How far it is ahead of the time of day as the start found it, milliseconds.
+    pub fn ahead_millis(&self) -> u64 {
+        self.ahead_millis
     }
 
     /// What it shows.
@@ -89,5 +107,20 @@ mod tests {
         assert_eq!(clock.now(), Timestamp::from_millis(1_070));
         let later = clock.instant(Timestamp::from_millis(1_500));
         assert_eq!(later, Some(origin + Duration::from_millis(500)));
+    }
+
+    #[test]
+    fn a_start_goes_on_from_what_was_seen() {
+        let origin = Instant::now();
+        let shown = |time_of_day, seen| {
+            let at = Timestamp::from_millis;
+            let clock = Clock::resumed(origin, at(time_of_day), at(seen));
+            clock.advance(origin + Duration::from_millis(5));
+            (clock.now().millis(), clock.ahead_millis())
+        };
+        assert_eq!(shown(9_000, 2_000), (9_005, 0));
+        assert_eq!(shown(9_000, 0), (9_005, 0));
+        // The time of day has gone back, by hours or by years.
+        assert_eq!(shown(1_000, 9_000), (9_005, 8_000));
     }
 }

@@ -121,6 +121,7 @@ pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<()
     let broker = Arc::new(definitions::broker(&config, stores.clone(), &recovered)?);
     drop(recovered);
     warn_of_idle_policies(&config, &broker);
+    time::warn_of_step(&broker.clock);
     let entrance = Arc::new(Entrance::new(Arc::clone(&broker), terms));
     let (stop, stopping) = watch::channel(false);
     let mut listeners = JoinSet::new();
@@ -145,6 +146,7 @@ pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<()
         "Server startup complete"
     );
     let timers = tokio::spawn(time::fire_timers(Arc::clone(&broker)));
+    let notes = tokio::spawn(time::note_time(Arc::clone(&broker)));
     let reload = Reload::new(sources, set_log, config.clone(), entrance);
     let failure = watch_until_stop(signals, &broker, &config, &failures, &reload).await;
     stop.send_replace(true);
@@ -161,9 +163,11 @@ pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<()
         return Err(ServerError::Store(failure));
     }
     timers.abort();
+    notes.abort();
     for queue in broker.vhosts().iter().flat_map(|vhost| vhost.queues()) {
         queue.close_at_rest();
     }
+    time::note_once(&broker);
     stores.durable.close().map_err(ServerError::Store)?;
     stores.spill.close().map_err(ServerError::Store)?;
     info!("stopped");
@@ -260,7 +264,7 @@ fn open_stores(
     Ok((stores, recovered))
 }
 
-fn parts(config: &Config, stores: Stores) -> Result<Parts, ServerError> {
+fn parts(config: &Config, stores: Stores, recovered: &Recovered) -> Result<Parts, ServerError> {
     let limit = |max: u32| max as usize;
     Ok(Parts {
         policies: policies(config)?,
@@ -282,7 +286,7 @@ fn parts(config: &Config, stores: Stores) -> Result<Parts, ServerError> {
             messages: config.storage.memory_window_messages as usize,
             bytes: usize::try_from(config.storage.memory_window_bytes).unwrap_or(usize::MAX),
         },
-        clock: Arc::new(time::clock()),
+        clock: Arc::new(time::clock(recovered.noted_time)),
         seed: rand::random(),
     })
 }

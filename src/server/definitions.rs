@@ -20,7 +20,7 @@ use super::{ServerError, open_stores, parts};
 /// The broker, with the definitions that the configuration names.
 pub(super) fn broker(config: &Config, stores: Stores, recovered: &Recovered) -> Result<Broker, ServerError> {
     if config.definitions.as_os_str().is_empty() {
-        return Ok(Broker::new(parts(config, stores)?, recovered)?);
+        return Ok(Broker::new(parts(config, stores, recovered)?, recovered)?);
     }
     let file = &config.definitions;
     let definitions = read(file, None)?;
@@ -89,7 +89,7 @@ pub fn export_definitions(config: &Config) -> Result<Export, ServerError> {
     }
     let (failures, _) = mpsc::channel();
     let (stores, recovered) = open_stores(config, &failures)?;
-    let broker = Broker::new(parts(config, stores.clone())?, &recovered)?;
+    let broker = Broker::new(parts(config, stores.clone(), &recovered)?, &recovered)?;
     let origin = Origin {
         product: &config.identity.product,
         version: &config.identity.version,
@@ -124,7 +124,7 @@ fn import(
     // As in RabbitMQ, whoever begins with users or vhosts of their own gets no others.
     let is_new = is_new(recovered);
     let parts = |stores| {
-        let mut parts = parts(config, stores)?;
+        let mut parts = parts(config, stores, recovered)?;
         if is_new && definitions.has_users() {
             parts.declared.default_users = AccessRows::default();
         }

@@ -58,6 +58,8 @@ pub enum Operation {
     },
     /// Who may do what is another from now on.
     Access(AccessChange),
+    /// The clock of the broker showed this: it shall not show less after a restart.
+    NoteTime(Timestamp),
     /// What exchanges and queues remember of messages is another from now on.
     Remember(MemoryChange),
     /// Messages enter a queue, positions ascending. The same [`Message`] in several queues within one group is
@@ -308,6 +310,8 @@ pub struct Recovered {
     pub history: Vec<HistoryRow>,
     /// First queue number that was never used.
     pub next_queue: u32,
+    /// What [`Operation::NoteTime`] said last.
+    pub noted_time: Option<Timestamp>,
 }
 
 /// A durable queue and the sums of its messages, which stay on disk until a [`PageRequest`] asks for them.

@@ -42,7 +42,7 @@ fn delayed_type() -> FieldTable {
 
 impl Client {
     /// The durable exchange `later`, which delays, and the durable queue `queue` behind it.
-    fn declare_later(&mut self) {
+    pub fn declare_later(&mut self) {
         let declare = exchange::Declare {
             exchange: "later".into(),
             kind: "x-delayed-message".into(),
@@ -56,7 +56,7 @@ impl Client {
         self.bind("queue", "later", "k").unwrap();
     }
 
-    fn delay(&mut self, millis: i32, body: &[u8]) {
+    pub fn delay(&mut self, millis: i32, body: &[u8]) {
         let mut headers = FieldTable::default();
         headers.insert("x-delay".into(), AMQPValue::LongInt(millis));
         let properties = basic::AMQPProperties::default()

@@ -6,10 +6,13 @@ mod backlog;
 mod backup;
 mod books;
 mod client;
+mod clock;
 mod delayed;
+mod faults;
 mod kill;
 mod load;
 mod methods;
+mod migration;
 mod remembered;
 mod restart;
 #[path = "../support/mod.rs"]

@@ -27,6 +27,7 @@ pub struct TestServer {
     log: Arc<Mutex<Vec<String>>>,
     directory: PathBuf,
     config: Option<PathBuf>,
+    environment: Vec<(String, String)>,
     /// Removed with the last server on it.
     _temporary: Option<TempDir>,
 }
@@ -39,11 +40,16 @@ impl TestServer {
 
     /// Starts a broker with this configuration file on an empty directory.
     pub fn with_config(config: &str) -> Self {
+        Self::with_environment(config, &[])
+    }
+
+    /// The same with these variables, now and at each further start.
+    pub fn with_environment(config: &str, environment: &[(String, String)]) -> Self {
         let temporary = TempDir::new().unwrap();
         let path = temporary.path().join("leveret.toml");
         std::fs::write(&path, config).unwrap();
         let directory = temporary.path().join("data");
-        let started = spawn(&directory, Some(&path), "127.0.0.1:0");
+        let started = spawn(&directory, Some(&path), "127.0.0.1:0", environment);
         Self {
             child: started.child,
             address: started.address,
@@ -51,13 +57,14 @@ impl TestServer {
             log: started.log,
             directory,
             config: Some(path),
+            environment: environment.to_vec(),
             _temporary: Some(temporary),
         }
     }
 
     /// Starts a broker with the built-in defaults on this directory, which stays.
     pub fn on(directory: &Path) -> Self {
-        let started = spawn(directory, None, "127.0.0.1:0");
+        let started = spawn(directory, None, "127.0.0.1:0", &[]);
         Self {
             child: started.child,
             address: started.address,
@@ -65,6 +72,7 @@ impl TestServer {
             log: started.log,
             directory: directory.to_owned(),
             config: None,
+            environment: Vec::new(),
             _temporary: None,
         }
     }
@@ -129,6 +137,26 @@ impl TestServer {
         self.start_again();
     }
 
+    /// Waits until it ends by itself; whether it said that all was well.
+    pub fn ends(&mut self) -> bool {
+        eventually("the broker exits", || self.child.try_wait().unwrap()).success()
+    }
+
+    /// Whether it is still there.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Starts it again after its end, on the same directory and port.
+    pub fn restart(&mut self) {
+        self.start_again();
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("-TERM");
+    }
+
     /// SIGHUP.
     pub fn hang_up(&self) {
         self.signal("-HUP");
@@ -142,14 +170,24 @@ impl TestServer {
 
     /// SIGTERM, and waits for a clean exit.
     pub fn stop(&mut self) {
-        self.signal("-TERM");
+        self.terminate();
         let status = eventually("the broker exits", || self.child.try_wait().unwrap());
         assert!(status.success(), "the broker ended with {status}");
     }
 
+    /// The lines of its log so far.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().join("\n")
+    }
+
     fn start_again(&mut self) {
         let address = self.address.to_string();
-        let started = spawn(&self.directory, self.config.as_deref(), &address);
+        let started = spawn(
+            &self.directory,
+            self.config.as_deref(),
+            &address,
+            &self.environment,
+        );
         self.child = started.child;
         self.address = started.address;
         self.tls_address = started.tls_address;
@@ -174,12 +212,13 @@ struct Started {
 }
 
 /// Starts the binary and waits until it says that it is ready.
-fn spawn(directory: &Path, config: Option<&Path>, listen: &str) -> Started {
+fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(String, String)]) -> Started {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
     command.args(["--listen", listen, "--data-dir"]).arg(directory);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (ready, is_ready) = mpsc::channel();

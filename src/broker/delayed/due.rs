@@ -12,8 +12,9 @@ const X_DELAY: &[u8] = b"x-delay";
 const X_DELIVER_AT: &[u8] = b"x-deliver-at";
 
 /// When a message is due that comes now with these header entries; with both headers at the later time. `None` when
-/// it is not to be delayed: the headers are missing, no numbers, or do not lie ahead.
-pub fn due(headers: &[u8], now: Timestamp) -> Option<Timestamp> {
+/// it is not to be delayed: the headers are missing, no numbers, or do not lie ahead. `ahead_millis` is how far `now` is
+/// ahead of the time of day, by which a point in time is meant.
+pub fn due(headers: &[u8], now: Timestamp, ahead_millis: u64) -> Option<Timestamp> {
     let delay = field_table::lookup(headers, X_DELAY).and_then(ahead);
     let deliver_at = match field_table::lookup(headers, X_DELIVER_AT) {
         Some(Value::Timestamp(seconds)) => Some(seconds.saturating_mul(1000)),
@@ -21,7 +22,7 @@ pub fn due(headers: &[u8], now: Timestamp) -> Option<Timestamp> {
     };
     let due = delay
         .map(|millis| now.plus(millis))
-        .max(deliver_at.map(Timestamp::from_millis))?;
+        .max(deliver_at.map(|at| Timestamp::from_millis(at).plus(ahead_millis)))?;
     (due > now).then_some(due.min(DelayedId::DUE_MAX))
 }
 
@@ -93,7 +94,7 @@ mod tests {
     }
 
     fn due_in(headers: &[(&str, AMQPValue)]) -> Option<u64> {
-        due(&entries(headers), Timestamp::from_millis(NOW)).map(|due| due.millis() - NOW)
+        due(&entries(headers), Timestamp::from_millis(NOW), 0).map(|due| due.millis() - NOW)
     }
 
     #[test]
@@ -171,6 +172,16 @@ mod tests {
         assert_eq!(due_in(&[at(50), delay(70)]), Some(70));
         assert_eq!(due_in(&[at(-50), delay(70)]), Some(70));
         assert_eq!(due_in(&[at(50), delay(-70)]), Some(50));
+    }
+
+    #[test]
+    fn a_point_in_time_is_meant_by_the_time_of_day() {
+        let headers = |name: &str, value| entries(&[(name, AMQPValue::LongLongInt(value))]);
+        let due = |headers: &[u8]| due(headers, Timestamp::from_millis(NOW), 400_000);
+        let deliver_at = headers("x-deliver-at", 600_007);
+        assert_eq!(due(&deliver_at), Some(Timestamp::from_millis(NOW + 7)));
+        assert_eq!(due(&headers("x-deliver-at", 600_000)), None);
+        assert_eq!(due(&headers("x-delay", 9)), Some(Timestamp::from_millis(NOW + 9)));
     }
 
     #[test]

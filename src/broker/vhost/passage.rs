@@ -43,6 +43,8 @@ pub(super) struct Passage<'a> {
     /// It leaves traces; without it somebody only looks where such a message would go.
     message: Option<&'a Message>,
     now: Timestamp,
+    /// [`Clock::ahead_millis`](crate::clock::Clock::ahead_millis).
+    ahead_millis: u64,
     /// The exchange that has delayed the message, and lets it go now.
     released_by: Option<&'a str>,
     traces: Traces,
@@ -175,9 +177,12 @@ impl Passage<'_> {
         }
     }
 
-    /// When it is, if exchanges on the way may delay the message. It is delayed only once.
-    pub(super) fn delays_at(&self) -> Option<Timestamp> {
-        self.released_by.is_none().then_some(self.now)
+    /// When it is, and how far that is ahead of the time of day, if exchanges on the way may delay the message. It is
+    /// delayed only once.
+    pub(super) fn delays_at(&self) -> Option<(Timestamp, u64)> {
+        self.released_by
+            .is_none()
+            .then_some((self.now, self.ahead_millis))
     }
 
     /// The way has ended at these queues, or for now at exchanges that delay.
@@ -317,6 +322,7 @@ impl Vhost {
         Passage {
             message,
             now: self.surroundings.clock.now(),
+            ahead_millis: self.surroundings.clock.ahead_millis(),
             released_by: None,
             traces: Traces::default(),
             histories: SmallVec::new(),

@@ -109,12 +109,12 @@ impl Vhost {
 
 impl Exchange {
     /// Where the message's way ends if this exchange delays it.
-    fn delay(&self, criteria: &Criteria<'_>, now: Timestamp) -> Option<Delay> {
+    fn delay(&self, criteria: &Criteria<'_>, (now, ahead_millis): (Timestamp, u64)) -> Option<Delay> {
         let by = self.delayed.as_ref()?;
         let headers = content::headers_range(criteria.properties)?;
         Some(Delay {
             by: Arc::clone(by),
-            due: due::due(&criteria.properties[headers], now)?,
+            due: due::due(&criteria.properties[headers], now, ahead_millis)?,
             copies: criteria
                 .routing_keys
                 .iter()

@@ -33,6 +33,7 @@ pub(super) struct Disk {
     pub delays: AllDelays,
     remembered: Remembered,
     next_queue: u32,
+    noted_time: Option<Timestamp>,
 }
 
 /// What is kept under one number.
@@ -94,6 +95,7 @@ impl Disk {
             Operation::ClearPolicy { vhost, kind, name } => {
                 self.policies.remove(&(vhost, kind, name));
             }
+            Operation::NoteTime(time) => self.noted_time = Some(time),
             Operation::Remember(change) => self.remembered.apply(change),
             Operation::Load(request) => return Some(Request::Messages(request)),
             Operation::LoadDelayed(request) => return Some(Request::Delayed(request)),
@@ -169,6 +171,7 @@ impl Disk {
             had_users: self.had_users,
             delays: self.delays.recover(),
             next_queue: self.next_queue,
+            noted_time: self.noted_time,
             ..Recovered::default()
         };
         self.remembered.recover(&mut recovered);

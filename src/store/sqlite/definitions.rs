@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use amq_protocol::types::FieldTable;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::{access, database};
 use crate::amqp::field_table;
+use crate::clock::Timestamp;
 use crate::store::{
     BindingRow, DestinationKind, ExchangeRow, LevelRow, Operation, PolicyKind, PolicyRow, QueueId, QueueRow,
     StoreError,
@@ -39,6 +40,9 @@ pub(super) fn apply(connection: &Connection, operation: &Operation) -> Result<()
         Operation::ClearPolicy { vhost, kind, name } => connection
             .prepare_cached("DELETE FROM policy WHERE vhost = ?1 AND is_operator = ?2 AND name = ?3")
             .and_then(|mut delete| delete.execute(params![vhost, *kind == PolicyKind::Operator, name])),
+        Operation::NoteTime(time) => connection
+            .prepare_cached("INSERT OR REPLACE INTO meta VALUES ('time', ?1)")
+            .and_then(|mut insert| insert.execute([time.millis().cast_signed()])),
         Operation::Access(change) => return access::apply(connection, change),
         _ => Ok(0),
     }
@@ -168,6 +172,15 @@ pub(super) fn bindings(connection: &Connection) -> Result<Vec<BindingRow>, Store
             arguments,
         })
     })
+}
+
+/// Reads the time that was noted last.
+pub(super) fn noted_time(connection: &Connection) -> Result<Option<Timestamp>, StoreError> {
+    connection
+        .query_row("SELECT value FROM meta WHERE name = 'time'", [], |row| row.get(0))
+        .optional()
+        .map(|noted: Option<i64>| noted.map(|millis| Timestamp::from_millis(millis.cast_unsigned())))
+        .map_err(database("read the time that was noted last"))
 }
 
 /// Reads all policies.

@@ -124,6 +124,7 @@ impl Group {
             | Operation::SetPolicy(_)
             | Operation::ClearPolicy { .. }
             | Operation::Access(_)
+            | Operation::NoteTime(_)
             | Operation::Remember(_) => self.definitions.push(operation),
         }
     }

@@ -31,6 +31,7 @@ pub(super) fn recover(connection: &Connection, state: &mut State) -> Result<Reco
         keys: remembered::keys(connection)?,
         history: remembered::history(connection)?,
         queues: Vec::new(),
+        noted_time: definitions::noted_time(connection)?,
         next_queue: connection
             .query_row("SELECT value FROM meta WHERE name = 'next_queue'", [], |row| {
                 row.get(0)

@@ -144,3 +144,13 @@ fn queue_numbers_are_not_used_again() {
     drop(store);
     assert_eq!(open(directory.path()).1.next_queue, 42);
 }
+
+#[test]
+fn the_time_that_was_noted_last_comes_back() {
+    let directory = directory();
+    let (store, recovered) = open(directory.path());
+    assert_eq!(recovered.noted_time, None);
+    commit(&store, [at(7), at(9)].map(Operation::NoteTime));
+    drop(store);
+    assert_eq!(open(directory.path()).1.noted_time, Some(at(9)));
+}

@@ -75,6 +75,58 @@ fn a_file_of_the_first_version_is_read_and_written_on() {
     }
 }
 
+/// What a file's schema is, as text.
+fn schema_of(connection: &Connection) -> Vec<String> {
+    let sql = "SELECT coalesce(sql, name) FROM sqlite_schema ORDER BY name";
+    let schema = connection
+        .prepare(sql)
+        .and_then(|mut select| select.query_map([], |row| row.get(0))?.collect());
+    schema.expect("a schema")
+}
+
+#[test]
+fn a_migration_that_fails_at_any_step_or_ends_in_its_middle_changes_nothing() {
+    let newest = schema::MIGRATIONS.len();
+    for (from, failing) in (1..newest).flat_map(|from| (from..newest).map(move |step| (from, step))) {
+        let directory = directory();
+        let path = directory.path().join("leveret.db");
+        let mut connection = Connection::open(&path).expect("a database");
+        connection
+            .pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))
+            .expect("a log");
+        schema::run(&mut connection, &schema::MIGRATIONS[..from]).expect("an older version");
+        let before = schema_of(&connection);
+        let broken = format!(
+            "{}; INSERT INTO no_such_table VALUES (1)",
+            schema::MIGRATIONS[failing]
+        );
+        let mut steps = schema::MIGRATIONS.to_vec();
+        steps[failing] = &broken;
+        assert!(schema::run(&mut connection, &steps).is_err());
+        assert_eq!(schema::version(&connection).expect("a version"), from);
+        assert_eq!(schema_of(&connection), before);
+        // The same as a crash would have it, with what was already written out.
+        connection
+            .execute_batch("PRAGMA cache_spill = ON; PRAGMA cache_size = 1; BEGIN")
+            .expect("a transaction");
+        for step in &schema::MIGRATIONS[from..failing] {
+            connection.execute_batch(step).expect("a step");
+        }
+        let crashed = crashed_copy(directory.path());
+        let crashed = Connection::open(crashed.path().join("leveret.db")).expect("a database");
+        assert_eq!(
+            (schema::version(&crashed).expect("a version"), schema_of(&crashed)),
+            (from, before)
+        );
+        connection.execute_batch("ROLLBACK").expect("the end");
+        drop(connection);
+        drop(open(directory.path()));
+        let migrated = Connection::open(&path).expect("a database");
+        assert_eq!(schema::version(&migrated).expect("a version"), newest);
+        verify::assert_sound(directory.path());
+    }
+}
+
 #[test]
 fn a_start_counts_again_before_it_throws_away_what_was_not_counted() {
     let directory = directory();
