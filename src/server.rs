@@ -150,7 +150,12 @@ pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<()
     let reload = Reload::new(sources, set_log, config.clone(), entrance);
     let failure = watch_until_stop(signals, &broker, &config, &failures, &reload).await;
     stop.send_replace(true);
-    broker.close_connections("broker forced connection closure with reason 'shutdown'");
+    let reason = "broker forced connection closure with reason 'shutdown'";
+    match failure {
+        None => broker.drain_connections(reason),
+        // What waits for the disk would wait for ever.
+        Some(_) => broker.close_connections(reason),
+    }
     let drained = timeout(DRAIN_TIMEOUT, async {
         while listeners.join_next().await.is_some() {}
     })

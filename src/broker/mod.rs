@@ -272,7 +272,12 @@ impl Broker {
         self.census.lock().len()
     }
 
-    /// Asks all connections to close with 320.
+    /// Asks all connections to read nothing more and to close with 320 once all that they have read is answered.
+    pub fn drain_connections(&self, reason: &str) {
+        self.notify_all(&Notice::Drain(reason.into()));
+    }
+
+    /// Asks all connections to close with 320 at once.
     pub fn close_connections(&self, reason: &str) {
         let reason: Arc<str> = reason.into();
         self.notify_all(&Notice::Close(reason));

@@ -48,8 +48,10 @@ pub enum Notice {
     Alarms(Vec<Alarm>),
     /// The password of this connection's login was checked: it is that of this user, or why it is refused.
     PasswordChecked(Result<Arc<str>, LoginRefused>),
-    /// Close with 320 and this reason.
+    /// Close with 320 and this reason, at once.
     Close(Arc<str>),
+    /// Read nothing more, answer what the disk still owes an answer to, and then close with 320 and this reason.
+    Drain(Arc<str>),
 }
 
 /// The contents of an outbox.

@@ -1,6 +1,7 @@
 //! Ends: channels that fail, connections that are closed by either side, and peers that just vanish.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use amq_protocol::protocol::{AMQPClass, channel as channel_class, connection};
@@ -13,6 +14,7 @@ use crate::broker::vhost::DeleteConditions;
 
 use super::error::{ChannelError, ConnectionError, Failure};
 use super::handshake::send;
+use super::session::{Session, Wait};
 use super::{Connection, State};
 
 /// How long RabbitMQ holds the socket of a client that failed to log in, so that guessing is slow.
@@ -21,10 +23,41 @@ pub(super) const SILENCE: Duration = Duration::from_secs(3);
 /// How long a peer that speaks another protocol may take to read our header.
 pub(super) const BAD_HEADER_LINGER: Duration = Duration::from_millis(500);
 
+/// How long a connection that drains waits for the disk.
+const FAREWELL_MAX: Duration = Duration::from_secs(5);
+
 /// The longest wait for close-ok.
 const CLOSE_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 
+/// How a connection ends that still owes answers.
+#[derive(Debug)]
+pub(super) struct Farewell {
+    reason: Arc<str>,
+    /// Then it is closed whatever is owed.
+    pub end: Instant,
+}
+
 impl Connection {
+    /// Reads nothing more, and closes when what was read is answered.
+    pub(super) fn drain(&mut self, reason: Arc<str>, now: Instant) {
+        let end = now + FAREWELL_MAX;
+        self.farewell = Some(Farewell { reason, end });
+        self.say_farewell(now);
+    }
+
+    /// Closes a connection that drains if it owes nothing, or its time is up.
+    pub(super) fn say_farewell(&mut self, now: Instant) {
+        let Some(farewell) = &self.farewell else { return };
+        let awaits_disk = |session: &Session| matches!(session.wait, Some(Wait::Commit { .. }));
+        let owes = !self.unconfirmed.is_empty() || self.session.as_ref().is_some_and(awaits_disk);
+        if owes && now < farewell.end {
+            return;
+        }
+        let reason = Arc::clone(&farewell.reason);
+        self.farewell = None;
+        self.close_by_force(&reason, now);
+    }
+
     /// Closes the channel or the connection with what went wrong.
     pub(super) fn fail(&mut self, number: u16, failure: Failure, now: Instant) {
         match failure {

@@ -34,6 +34,7 @@ use crate::broker::outbox::Outbox;
 use crate::broker::{Broker, ConnectionId};
 
 use channel::{Channel, Next};
+use closing::Farewell;
 use error::{Failure, unimplemented_method};
 use handshake::{Handshake, Tuned, send};
 use heartbeat::Heartbeat;
@@ -88,6 +89,8 @@ pub struct Connection {
     heartbeat: Option<Heartbeat>,
     /// When the handshake must be done.
     handshake_end: Instant,
+    /// The broker stops: the connection is closed when nothing is owed any more.
+    farewell: Option<Farewell>,
     /// Channels with confirms that wait for the store.
     unconfirmed: Vec<u16>,
     /// Frames are left in `input` because the peer does not take its output.
@@ -118,6 +121,7 @@ impl Connection {
             tuned: Tuned::default(),
             heartbeat: None,
             handshake_end,
+            farewell: None,
             unconfirmed: Vec::new(),
             is_throttled: false,
             is_blocked: false,

@@ -33,6 +33,7 @@ impl Connection {
         let mut goes_on = self.end_wait();
         let awaits_verdict = self.session.is_none() && self.is_waiting();
         self.deliver(now);
+        self.say_farewell(now);
         goes_on |= awaits_verdict && !self.is_waiting();
         if goes_on || self.has_input_to_work_off() {
             self.work_off_input(now);
@@ -92,7 +93,11 @@ impl Connection {
     pub fn next_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::ExpectHeader | State::Handshake(_) => Some(self.handshake_end),
-            State::Running => self.heartbeat.as_ref().map(Heartbeat::next),
+            State::Running => {
+                let heartbeat = self.heartbeat.as_ref().map(Heartbeat::next);
+                let farewell = self.farewell.as_ref().map(|farewell| farewell.end);
+                heartbeat.into_iter().chain(farewell).min()
+            }
             State::Closing(end) | State::Lingering(end) => Some(*end),
             State::Closed => None,
         }
@@ -108,6 +113,7 @@ impl Connection {
             }
             State::Closing(end) | State::Lingering(end) if now >= *end => self.state = State::Closed,
             State::Running => {
+                self.say_farewell(now);
                 let is_reading = !self.is_blocked && !self.is_waiting();
                 let Some(heartbeat) = &mut self.heartbeat else {
                     return;
@@ -162,7 +168,7 @@ impl Connection {
 
     pub(super) fn is_waiting(&self) -> bool {
         match (&self.session, &self.state) {
-            (Some(session), _) => session.wait.is_some(),
+            (Some(session), _) => self.farewell.is_some() || session.wait.is_some(),
             (None, State::Handshake(handshake)) => handshake.awaits_verdict(),
             (None, _) => false,
         }
@@ -294,6 +300,7 @@ impl Connection {
             }
             Notice::PasswordChecked(verdict) => self.password_checked(verdict, now),
             Notice::Close(reason) => self.close_by_force(&reason, now),
+            Notice::Drain(reason) => self.drain(reason, now),
         }
     }
 

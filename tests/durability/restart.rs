@@ -3,11 +3,13 @@
 use std::fs;
 use std::process::{Command, Output};
 use std::thread;
+use std::time::Instant;
 
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::client::{Client, Event};
-use crate::support::TestServer;
+use crate::faults::Faults;
+use crate::support::{DEADLINE, TestServer, eventually};
 
 fn connect(server: &TestServer) -> Client {
     Client::connect(server.address()).unwrap()
@@ -276,4 +278,61 @@ fn a_second_broker_refuses_until_the_first_is_killed() {
     server.kill();
     let second = TestServer::on(server.directory());
     connect(&second).declare("served", true).unwrap();
+}
+
+#[test]
+fn a_stop_confirms_what_it_has_read_and_then_says_goodbye() {
+    let faults = Faults::new();
+    let mut server = TestServer::with_environment("", &faults.environment());
+    let mut client = connect(&server);
+    client.select_confirms().unwrap();
+    client.declare("queue", true).unwrap();
+    let mut declaring = connect(&server);
+    faults.hold(true);
+    (0..10).for_each(|_| client.publish("", "queue", true, b"on its way to the disk"));
+    client.flush().unwrap();
+    let declared = thread::spawn(move || {
+        declaring.declare("declared", true).unwrap();
+        assert!(matches!(declaring.expect_event().unwrap(), Event::Closed(320)));
+        declaring.flush().unwrap();
+    });
+    // Another connection sees that they are in the queue: what was read is to be answered.
+    let mut other = connect(&server);
+    eventually("all are in the queue", || {
+        (other.ready("queue").unwrap() == 10).then_some(())
+    });
+    drop(other);
+    server.terminate();
+    server.logged(&["SIGTERM: stopping"]);
+    // It is read no more: nobody will ever confirm these.
+    client.publish("", "queue", true, b"too late");
+    client.flush().unwrap();
+    faults.hold(false);
+    let mut confirmed = 0;
+    loop {
+        match client.expect_event().unwrap() {
+            Event::Confirm { tag, .. } => confirmed = tag,
+            Event::Closed(320) => break,
+            other => panic!("a publisher got {other:?}"),
+        }
+    }
+    client.flush().unwrap();
+    assert_eq!(confirmed, 10);
+    declared.join().unwrap();
+    assert!(server.ends(), "it stops cleanly");
+    server.restart();
+    assert_eq!(take_all(&server, "queue").len(), 10);
+    connect(&server).ready("declared").unwrap();
+}
+
+#[test]
+fn a_stop_waits_for_nobody_for_ever() {
+    let mut server = TestServer::start();
+    // It never answers the close.
+    let deaf = connect(&server);
+    let begin = Instant::now();
+    server.stop();
+    server.logged(&["WARN", "some connections did not close in time"]);
+    assert!(begin.elapsed() < DEADLINE);
+    drop(deaf);
 }
