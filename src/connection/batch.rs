@@ -262,9 +262,9 @@ impl Batch {
                 sequence = sequence.max(publish.delay(route));
             }
             for (queue, indices) in self.groups.iter_mut() {
-                let (publishes, routes) = (&mut self.publishes, &self.routes);
+                let (gathered, routes) = (&mut self.publishes, &self.routes);
                 let messages = indices.iter().map(|index: &usize| {
-                    let publish = &mut publishes[*index];
+                    let publish = &mut gathered[*index];
                     publish.message(routes.get(publish.route).queues.len() == 1)
                 });
                 let published = queue.publish(messages);

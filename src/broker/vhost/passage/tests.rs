@@ -312,9 +312,12 @@ fn what_expired_between_others_on_disk_is_not_held_to_be_there() {
     let mut world = World::new();
     let queue = world.declare("queue", true, unique(&[]));
     let is_lasting = |key: u32| key % 4 == 3;
-    let again = |key| match is_lasting(key) {
-        true => message("", key, true, 0),
-        false => expiring(key, "50"),
+    let again = |key| {
+        if is_lasting(key) {
+            message("", key, true, 0)
+        } else {
+            expiring(key, "50")
+        }
     };
     for key in 0..12 {
         assert!(enters(&queue, again(key)));
