@@ -143,6 +143,15 @@ pub fn parse(bytes: &[u8], payload_max: u32) -> Result<Option<(Frame<'_>, usize)
     }
 }
 
+/// How many bytes the frame at the beginning of `bytes` lacks until it is whole, or until its header tells that.
+pub fn missing(bytes: &[u8]) -> usize {
+    let Some(&[_, _, _, s3, s2, s1, s0]) = bytes.first_chunk::<HEADER_BYTES>() else {
+        return HEADER_BYTES - bytes.len();
+    };
+    let size = u32::from_be_bytes([s3, s2, s1, s0]) as usize;
+    (size + OVERHEAD_BYTES).saturating_sub(bytes.len())
+}
+
 /// A whole, faultless frame of this kind on this channel at the beginning of `bytes`; else `None`, and [`parse`] tells
 /// why. The frame's payload and the bytes behind it.
 #[inline]

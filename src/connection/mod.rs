@@ -13,6 +13,7 @@ mod heartbeat;
 mod opening;
 mod peer;
 mod progress;
+mod receive;
 mod routes;
 pub mod sasl;
 mod session;
@@ -29,7 +30,6 @@ use tracing::debug;
 use crate::amqp::frame::{self, Frame, FrameKind};
 use crate::amqp::method::{self, Method, MethodId};
 use crate::amqp::reply_code::ReplyCode;
-use crate::amqp::whole_publish::WholePublish;
 use crate::broker::outbox::Outbox;
 use crate::broker::{Broker, ConnectionId};
 
@@ -125,108 +125,6 @@ impl Connection {
             unconfirmed: Vec::new(),
             is_throttled: false,
             is_blocked: false,
-        }
-    }
-
-    /// Takes bytes from the peer and works off the frames in them, as far as nothing has to wait.
-    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
-        self.broker.clock.advance(now);
-        if let Some(heartbeat) = &mut self.heartbeat {
-            heartbeat.received();
-        }
-        if self.input.is_empty() {
-            let used = self.work_off(bytes, now);
-            self.input.extend_from_slice(&bytes[used..]);
-        } else {
-            self.input.extend_from_slice(bytes);
-            self.work_off_input(now);
-        }
-    }
-
-    /// Works off frames that had to wait.
-    fn work_off_input(&mut self, now: Instant) {
-        let mut input = std::mem::take(&mut self.input);
-        let used = self.work_off(&input, now);
-        if used == input.len() {
-            input.clear();
-            if input.capacity() > OUTPUT_MARK {
-                input = Vec::new();
-            }
-        } else {
-            input.drain(..used);
-        }
-        self.input = input;
-    }
-
-    /// Returns how many of the bytes are done with.
-    fn work_off(&mut self, bytes: &[u8], now: Instant) -> usize {
-        let mut used = 0;
-        if matches!(self.state, State::ExpectHeader) {
-            let Some(&header) = bytes.first_chunk::<8>() else {
-                return 0;
-            };
-            self.protocol_header(header, now);
-            used = header.len();
-        }
-        self.is_throttled = false;
-        while !self.is_waiting() {
-            if matches!(self.state, State::Lingering(_) | State::Closed) {
-                return bytes.len();
-            }
-            if self.unsent() >= OUTPUT_MAX {
-                self.is_throttled = true;
-                break;
-            }
-            if let Some(len) = self.whole_publish(&bytes[used..], now) {
-                used += len;
-                continue;
-            }
-            match frame::parse(&bytes[used..], self.payload_max()) {
-                Ok(None) => break,
-                Ok(Some((frame, len))) => {
-                    used += len;
-                    self.frame(&frame, now);
-                }
-                Err(_) if matches!(self.state, State::Closing(_)) => return bytes.len(),
-                Err(error) => {
-                    self.bad_frame(error.into(), now);
-                    return bytes.len();
-                }
-            }
-        }
-        self.flush();
-        used
-    }
-
-    /// Takes a publish whose frames are all there, as [`Connection::frame`] would take them one by one. Returns the
-    /// bytes that it takes; `None` when something else is there, or nobody expects a publish.
-    #[inline]
-    fn whole_publish(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
-        if !matches!(self.state, State::Running) {
-            return None;
-        }
-        let whole = WholePublish::parse(bytes, self.payload_max())?;
-        let channel = self
-            .channels
-            .get_mut(&whole.channel)
-            .filter(|channel| channel.takes_methods())?;
-        let session = self
-            .session
-            .as_mut()
-            .expect("a running connection has its session");
-        session.follow_accounts();
-        match channel.whole_publish(session, &mut self.output, &whole) {
-            Ok(()) => self.block_if_alarmed(),
-            Err(failure) => self.fail(whole.channel, failure, now),
-        }
-        Some(whole.len)
-    }
-
-    fn payload_max(&self) -> u32 {
-        match &self.state {
-            State::Handshake(handshake) if handshake.tuned.frame_max > 0 => handshake.tuned.frame_max,
-            _ if self.tuned.frame_max > 0 => self.tuned.frame_max,
-            _ => PAYLOAD_CEILING,
         }
     }
 

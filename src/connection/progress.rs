@@ -37,6 +37,7 @@ impl Connection {
         goes_on |= awaits_verdict && !self.is_waiting();
         if goes_on || self.has_input_to_work_off() {
             self.work_off_input(now);
+            self.flush();
         }
     }
 
@@ -76,11 +77,26 @@ impl Connection {
 
     /// Gives memory back that an idle connection does not need.
     pub fn rest(&mut self) {
-        if self.output.is_empty() && self.output.capacity() > 4096 {
-            self.output = Vec::new();
-        }
         if self.input.is_empty() && self.input.capacity() > 4096 {
             self.input = Vec::new();
+        }
+    }
+
+    /// Writes to `spare` from now on, if it has no buffer of its own: whoever drives many connections lends them one
+    /// while it does, so that idle ones hold none and busy ones need not make theirs grow each time.
+    pub fn lend_output(&mut self, spare: &mut Vec<u8>) {
+        if self.output.capacity() == 0 {
+            std::mem::swap(&mut self.output, spare);
+        }
+    }
+
+    /// Gives the buffer back, or its own, if all of it is sent. The larger one stays in `spare`.
+    pub fn return_output(&mut self, spare: &mut Vec<u8>) {
+        if self.output.is_empty() {
+            let own = std::mem::take(&mut self.output);
+            if own.capacity() > spare.capacity() {
+                *spare = own;
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! One connection's task: reads what is there, hands it to the state machine, and writes what that has to say.
 //!
-//! Reading goes through a buffer that all connections of a worker thread share, so that an idle connection holds
-//! none. Reading and writing never wait for each other: a peer that writes without reading blocks only itself.
+//! Reading goes through a buffer that all connections of a worker thread share, and writing through another, so that
+//! an idle connection holds none. Reading and writing never wait for each other: a peer that writes without reading blocks only itself.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -18,6 +18,9 @@ use crate::connection::Connection;
 /// One read takes at most this much, bytes: a turn's worth, after which others have theirs.
 const READ_MAX: usize = 128 << 10;
 
+/// A write buffer that has grown beyond this is not kept, bytes.
+const WRITE_KEPT_MAX: usize = 1 << 20;
+
 /// Rounds of reading and writing before the other connections of the worker have their turn.
 const ROUNDS_MAX: usize = 16;
 
@@ -26,6 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(5);
 
 thread_local! {
     static READ_BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; READ_MAX]);
+    static WRITE_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Drives a connection until it is over.
@@ -53,6 +57,18 @@ struct Driver<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        WRITE_BUFFER.with_borrow_mut(|spare| self.connection.lend_output(spare));
+        let polled = self.poll_rounds(context);
+        WRITE_BUFFER.with_borrow_mut(|spare| {
+            self.connection.return_output(spare);
+            if spare.capacity() > WRITE_KEPT_MAX {
+                *spare = Vec::new();
+            }
+        });
+        polled
+    }
+
+    fn poll_rounds(&mut self, context: &mut Context<'_>) -> Poll<()> {
         for _ in 0..ROUNDS_MAX {
             let now = Instant::now();
             self.connection.advance(now.into_std());

@@ -152,3 +152,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_frame_lacks_what_makes_it_whole() {
+    let mut bytes = Vec::new();
+    body_frame(&mut bytes, 1, b"body");
+    for len in 0..HEADER_BYTES {
+        assert_eq!(missing(&bytes[..len]), HEADER_BYTES - len);
+    }
+    for len in HEADER_BYTES..=bytes.len() {
+        assert_eq!(missing(&bytes[..len]), bytes.len() - len);
+    }
+    bytes.push(1);
+    assert_eq!(missing(&bytes), 0, "the next frame does not count");
+}

@@ -1,0 +1,129 @@
+//! From the bytes that a peer sends to frames, and to publishes whose frames are all there.
+
+use std::time::Instant;
+
+use crate::amqp::frame;
+use crate::amqp::whole_publish::WholePublish;
+
+use super::{Connection, OUTPUT_MARK, OUTPUT_MAX, PAYLOAD_CEILING, State};
+
+impl Connection {
+    /// Takes bytes from the peer and works off the frames in them, as far as nothing has to wait.
+    pub fn receive(&mut self, bytes: &[u8], now: Instant) {
+        self.broker.clock.advance(now);
+        if let Some(heartbeat) = &mut self.heartbeat {
+            heartbeat.received();
+        }
+        let mut rest = self.complete_frame(bytes, now);
+        if self.input.is_empty() {
+            let used = self.work_off(rest, now);
+            rest = &rest[used..];
+        }
+        self.input.extend_from_slice(rest);
+        self.flush();
+    }
+
+    /// Adds to a frame of which a part was received before what is missing, and works it off, so that all behind it
+    /// need not be copied. Returns what it did not take.
+    fn complete_frame<'a>(&mut self, bytes: &'a [u8], now: Instant) -> &'a [u8] {
+        let mut rest = bytes;
+        while !self.input.is_empty() && !rest.is_empty() {
+            let missing = frame::missing(&self.input);
+            if missing == 0 {
+                // Whole frames, which have to wait.
+                break;
+            }
+            let part;
+            (part, rest) = rest.split_at(missing.min(rest.len()));
+            self.input.extend_from_slice(part);
+            self.work_off_input(now);
+        }
+        rest
+    }
+
+    /// Works off frames that had to wait.
+    pub(super) fn work_off_input(&mut self, now: Instant) {
+        let mut input = std::mem::take(&mut self.input);
+        let used = self.work_off(&input, now);
+        if used == input.len() {
+            input.clear();
+            if input.capacity() > OUTPUT_MARK {
+                input = Vec::new();
+            }
+        } else {
+            input.drain(..used);
+        }
+        self.input = input;
+    }
+
+    /// Returns how many of the bytes are done with. What is gathered from them waits for [`Connection::flush`].
+    fn work_off(&mut self, bytes: &[u8], now: Instant) -> usize {
+        let mut used = 0;
+        if matches!(self.state, State::ExpectHeader) {
+            let Some(&header) = bytes.first_chunk::<8>() else {
+                return 0;
+            };
+            self.protocol_header(header, now);
+            used = header.len();
+        }
+        self.is_throttled = false;
+        while !self.is_waiting() {
+            if matches!(self.state, State::Lingering(_) | State::Closed) {
+                return bytes.len();
+            }
+            if self.unsent() >= OUTPUT_MAX {
+                self.is_throttled = true;
+                break;
+            }
+            if let Some(len) = self.whole_publish(&bytes[used..], now) {
+                used += len;
+                continue;
+            }
+            match frame::parse(&bytes[used..], self.payload_max()) {
+                Ok(None) => break,
+                Ok(Some((frame, len))) => {
+                    used += len;
+                    self.frame(&frame, now);
+                }
+                Err(_) if matches!(self.state, State::Closing(_)) => return bytes.len(),
+                Err(error) => {
+                    self.bad_frame(error.into(), now);
+                    return bytes.len();
+                }
+            }
+        }
+        used
+    }
+
+    /// Takes a publish whose frames are all there, as [`Connection::frame`] would take them one by one. Returns the
+    /// bytes that it takes; `None` when something else is there, or nobody expects a publish.
+    #[inline]
+    fn whole_publish(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
+        if !matches!(self.state, State::Running) {
+            return None;
+        }
+        let whole = WholePublish::parse(bytes, self.payload_max())?;
+        let channel = self
+            .channels
+            .get_mut(&whole.channel)
+            .filter(|channel| channel.takes_methods())?;
+        let session = self
+            .session
+            .as_mut()
+            .expect("a running connection has its session");
+        session.follow_accounts();
+        match channel.whole_publish(session, &mut self.output, &whole) {
+            Ok(()) => self.block_if_alarmed(),
+            Err(failure) => self.fail(whole.channel, failure, now),
+        }
+        Some(whole.len)
+    }
+
+    fn payload_max(&self) -> u32 {
+        match &self.state {
+            State::Handshake(handshake) if handshake.tuned.frame_max > 0 => handshake.tuned.frame_max,
+            _ if self.tuned.frame_max > 0 => self.tuned.frame_max,
+            _ => PAYLOAD_CEILING,
+        }
+    }
+}
