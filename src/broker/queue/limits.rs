@@ -61,6 +61,12 @@ impl Queue {
         !self.is_over_limit()
     }
 
+    /// Whether dead letters stay until somebody takes them.
+    pub(super) fn keeps_letters(&self) -> bool {
+        let target = self.settings.dead_letter.as_ref();
+        target.is_some_and(|target| target.at_least_once)
+    }
+
     /// A message has failed and leaves the queue.
     pub(super) fn kill(
         &mut self,
@@ -70,14 +76,13 @@ impl Queue {
         reason: DeathReason,
         effects: &mut Effects,
     ) {
-        let target = self.settings.dead_letter.as_ref();
-        if target.is_some_and(|target| target.at_least_once) {
+        if self.keeps_letters() {
             return self.offer(level, position, waiting, reason, effects);
         }
         if waiting.stored {
             effects.of(level).settled.push(position);
         }
-        if target.is_some() {
+        if self.settings.dead_letter.is_some() {
             effects.dead.push(DeadLetter {
                 message: waiting.message,
                 reason,

@@ -1,9 +1,10 @@
 //! ack, nack, reject and their like: what becomes of messages that were handed out.
 
 use crate::clock::Timestamp;
+use crate::store::Position;
 
 use super::effects::{DeathReason, DeliveryHandle, Effects, Returned};
-use super::level::Waiting;
+use super::level::{LevelId, Waiting};
 use super::settings::RetryKind;
 use super::{Queue, Unacked};
 
@@ -57,8 +58,9 @@ impl Queue {
                 }
             }
             Settlement::Discard => {
-                let reason = DeathReason::Rejected;
-                self.kill(unacked.level, handle.position, unacked.waiting(), reason, effects);
+                let (level, mut waiting) = (unacked.level, unacked.waiting());
+                waiting.count_return();
+                self.fail(level, handle.position, waiting, DeathReason::Rejected, effects);
             }
             Settlement::Return => {
                 let level = unacked.level;
@@ -84,11 +86,10 @@ impl Queue {
     ) {
         let (level, position) = (unacked.level, handle.position);
         let mut waiting = unacked.waiting();
-        waiting.delivery_count = waiting.delivery_count.saturating_add(1);
-        waiting.redelivered = true;
+        waiting.count_return();
         let is_too_often = |limit| waiting.delivery_count > limit;
         if self.settings.delivery_limit.is_some_and(is_too_often) {
-            return self.kill(level, position, waiting, DeathReason::DeliveryLimit, effects);
+            return self.fail(level, position, waiting, DeathReason::DeliveryLimit, effects);
         }
         let rests_until = self.rests_until(&waiting, kind, now);
         if waiting.stored {
@@ -102,6 +103,34 @@ impl Queue {
             Some(until) => self.rest(level, position, waiting, until),
             None => self.ready.insert(level, position, waiting),
         }
+    }
+
+    /// A message that was handed out fails. If its queue keeps it until somebody takes it, the store has to know that
+    /// it was seen: after a crash it is ready again.
+    fn fail(
+        &mut self,
+        level: LevelId,
+        position: Position,
+        waiting: Waiting,
+        reason: DeathReason,
+        effects: &mut Effects,
+    ) {
+        if waiting.stored && self.keeps_letters() {
+            effects.of(level).returned.push(Returned {
+                position,
+                delivery_count: waiting.delivery_count,
+                rests_until: None,
+            });
+        }
+        self.kill(level, position, waiting, reason, effects);
+    }
+}
+
+impl Waiting {
+    /// It was handed out and comes back.
+    fn count_return(&mut self) {
+        self.delivery_count = self.delivery_count.saturating_add(1);
+        self.redelivered = true;
     }
 }
 

@@ -764,10 +764,6 @@ impl History {
                 expected.message.is_persistent() || self.options.is_quorum
             );
             assert_eq!(stored.entry.expires_at, expected.expires_at, "expiry of {at:?}");
-            if self.model.dying.contains_key(&at) {
-                // The store has it as it was before it failed.
-                continue;
-            }
             assert_eq!(
                 stored.delivery_count, expected.delivery_count,
                 "returns of {at:?}"

@@ -483,7 +483,11 @@ impl Model {
             Settlement::Ack => None,
             Settlement::Discard => Some(Death {
                 at: handle.position,
-                expected,
+                expected: Expected {
+                    delivery_count: expected.delivery_count + 1,
+                    seen: true,
+                    ..expected
+                },
                 reason: DeathReason::Rejected,
             }),
             Settlement::Return => {

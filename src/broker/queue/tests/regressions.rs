@@ -220,3 +220,30 @@ fn a_dead_letter_that_is_taken_while_a_page_is_read_does_not_come_back_with_it()
     ];
     History::new(options(true, Activation::All), settings).run(&steps);
 }
+
+#[test]
+fn a_rejected_message_that_nobody_takes_is_flagged_after_a_crash() {
+    let settings = QueueSettings {
+        dead_letter: Some(DeadLetterTarget {
+            at_least_once: true,
+            ..dead_letters()
+        }),
+        ..plain_settings()
+    };
+    let [write, answer] = DISK;
+    let steps = [
+        Step::Bury(Burying::Refused),
+        consumer(0, None),
+        publish(1, None),
+        write.clone(),
+        answer,
+        settle(1, Settlement::Discard),
+        Step::RemoveConsumer {
+            which: 0,
+            gives_back: false,
+        },
+        write,
+        Step::Crash { in_stretch: 1 },
+    ];
+    History::new(options(true, Activation::All), settings).run(&steps);
+}
