@@ -106,6 +106,7 @@ pub struct Queue {
     hand_out: HandOut,
     /// Messages below this place were, or may have been, handed out before the broker started.
     seen_before: Position,
+    started: Timestamp,
     /// A `basic.get` waits for a page or for the hand-out to open.
     get_waits: bool,
     /// The first time at which a delivery may be late; never later than the truth.
@@ -132,6 +133,7 @@ impl Queue {
             next: origin.next,
             hand_out: HandOut::new(options.durable),
             seen_before: origin.seen_before,
+            started: now,
             get_waits: false,
             times_out_next: None,
             late: HashMap::new(),
@@ -304,6 +306,7 @@ impl Queue {
         effects: &mut Effects,
     ) {
         self.dying.take_out_of(level, &mut entries);
+        self.limit_rests(&mut entries);
         match self.ready.page_loaded(level, entries, next, expires_next, now) {
             (level, PageLoaded::Window(resting)) => {
                 for entry in resting {

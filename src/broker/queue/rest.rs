@@ -31,6 +31,16 @@ impl Queue {
         self.resting.insert((at, position), (level, waiting));
     }
 
+    /// Nobody rests for longer than the queue lets it, counted from its start: the wall clock may have been set back
+    /// while the broker did not run.
+    pub(super) fn limit_rests(&self, entries: &mut [PageEntry]) {
+        let longest = self.settings.delayed_retry.map_or(0, |retry| retry.max);
+        let end = self.started.plus(longest);
+        for entry in entries {
+            entry.rests_until = entry.rests_until.map(|until| until.min(end));
+        }
+    }
+
     /// Lets a message rest on that was resting when the broker stopped.
     pub(super) fn rest_on(&mut self, level: LevelId, entry: PageEntry) {
         let until = entry.rests_until;

@@ -2,6 +2,12 @@
 
 use super::history::{Content, History, Step};
 use super::*;
+use crate::broker::queue::effects::{Effects, Unread};
+use crate::broker::queue::stretches::Stretches;
+use crate::broker::queue::{Origin, Queue};
+use crate::clock::Timestamp;
+use crate::message::Message;
+use crate::store::{PageEntry, Position};
 
 fn options(durable: bool, activation: Activation) -> QueueOptions {
     QueueOptions {
@@ -246,4 +252,39 @@ fn a_rejected_message_that_nobody_takes_is_flagged_after_a_crash() {
         Step::Crash { in_stretch: 1 },
     ];
     History::new(options(true, Activation::All), settings).run(&steps);
+}
+
+#[test]
+fn nobody_rests_for_hours_because_the_clock_was_set_back() {
+    let settings = QueueSettings {
+        delayed_retry: Some(DelayedRetry::new(RetryKind::All, Some(30), Some(50))),
+        ..plain_settings()
+    };
+    let at = Timestamp::from_millis;
+    let message = Message::new(b"", b"q", &[0, 0], b"");
+    let unread = Unread {
+        messages: 1,
+        persistent: 1,
+        to: Position(1),
+        ..Unread::default()
+    };
+    let origin = Origin {
+        levels: vec![(0, unread, Stretches::default())],
+        next: Position(1),
+        seen_before: Position(0),
+    };
+    let mut effects = Effects::default();
+    let mut queue = Queue::new(options(false, Activation::All), settings, origin, at(1_000));
+    queue.get(false, at(1_000), &mut effects);
+    let entry = PageEntry {
+        position: Position(0),
+        message,
+        delivery_count: 1,
+        redelivered: true,
+        expires_at: None,
+        rests_until: Some(at(3_600_000)),
+        is_persistent: true,
+    };
+    queue.page_loaded(0, (vec![entry], Position(1)), None, at(1_000), &mut effects);
+    assert_eq!(queue.due_next(), Some(at(1_050)));
 }
