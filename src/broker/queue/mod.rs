@@ -120,9 +120,9 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue with what the store has of it.
+    /// A queue with what the store has of it. That may be too much, if consumers held some of it before.
     pub fn new(options: QueueOptions, settings: QueueSettings, origin: Origin, now: Timestamp) -> Self {
-        Self {
+        let mut queue = Self {
             options,
             settings: Arc::new(settings),
             ready: Ready::new(options.window, options.max_priority, origin.levels),
@@ -139,7 +139,9 @@ impl Queue {
             late: HashMap::new(),
             unused_since: Some(now),
             is_untidy: false,
-        }
+        };
+        queue.is_untidy = queue.is_over_limit();
+        queue
     }
 
     /// Other arguments or policies count from now on. Messages keep the expiry that they entered with.
