@@ -12,6 +12,7 @@ mod hand_out;
 mod holding;
 pub mod level;
 mod limits;
+mod purge;
 pub mod ready;
 mod rest;
 pub mod settings;
@@ -324,45 +325,6 @@ impl Queue {
         effects.get_again = std::mem::take(&mut self.get_waits);
         self.close_if_consumed(effects);
         self.dispatch(now, effects);
-    }
-
-    /// Drops all messages that nobody holds and returns how many there were.
-    pub fn purge(&mut self, effects: &mut Effects) -> u64 {
-        let count = self.ready.count() + self.resting.len() as u64 + self.dying.count();
-        let mut purged = Vec::new();
-        let settle = |level, position, waiting: Waiting| {
-            if waiting.stored {
-                effects.of(level).settled.push(position);
-            }
-        };
-        self.ready
-            .purge(settle, |level, unread| purged.push((level, unread)));
-        for (level, unread) in purged {
-            effects.of(level).purged = Some(unread);
-        }
-        for ((_, position), (level, waiting)) in std::mem::take(&mut self.resting) {
-            if waiting.stored {
-                effects.of(level).settled.push(position);
-            }
-        }
-        self.purge_dying(effects);
-        count
-    }
-
-    /// Forgets everything: the queue is deleted, and the caller tells the store.
-    pub fn clear(&mut self) {
-        let origin = Origin {
-            levels: Vec::new(),
-            next: self.next,
-            seen_before: Position(0),
-        };
-        *self = Self::new(
-            self.options,
-            QueueSettings::default(),
-            origin,
-            Timestamp::from_millis(0),
-        );
-        self.unused_since = None;
     }
 
     /// Ready messages.
