@@ -1,7 +1,7 @@
 //! What a message costs from the producer's bytes to the consumer's: `cargo bench --bench data_path` prints
 //! nanoseconds per message, in a few seconds. No socket, no disk and no other thread take part.
 //!
-//! `data_path WORK MESSAGES` moves just so many messages of one kind of work, for counting instructions.
+//! `data_path WORK MESSAGES` moves just so many messages of one kind of work, for `instructions.py`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -92,7 +92,8 @@ fn main() {
         && let Some(work) = WORK.iter().find(|work| work.name == name)
     {
         let messages = messages.parse().expect("a number of messages");
-        Bench::new(work).run(messages);
+        let delivered = Bench::new(work).run(messages);
+        println!("{delivered} delivered");
         return;
     }
     for work in WORK {
