@@ -67,8 +67,9 @@ impl Queue {
         }
     }
 
-    /// Lets go of what has expired and of what is too much, a turn's worth.
-    pub(super) fn tidy(&mut self, now: Timestamp, effects: &mut Effects) {
+    /// Lets go of what has expired and of what is too much, a turn's worth. If somebody `waits` for the next page, the
+    /// caller asks for it.
+    pub(super) fn tidy(&mut self, now: Timestamp, waits: bool, effects: &mut Effects) {
         let mut turns = TURN_MAX;
         while turns > 0
             && let Some((level, position, waiting)) = self.ready.pop_expired(now)
@@ -76,7 +77,7 @@ impl Queue {
             self.expire(level, position, waiting, effects);
             turns -= 1;
         }
-        self.ready.load_expired(now, &mut effects.loads);
+        self.ready.load_expired(now, waits, &mut effects.loads);
         self.is_untidy = !self.trim(turns, effects);
     }
 

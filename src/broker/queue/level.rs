@@ -91,6 +91,8 @@ pub struct Level {
     unread: Unread,
     stretches: Stretches,
     loading: Loading,
+    /// The last page that came was one of expired messages.
+    was_expired: bool,
     window: Window,
 }
 
@@ -104,6 +106,7 @@ impl Level {
             unread,
             stretches,
             loading: Loading::No,
+            was_expired: false,
             window,
         }
     }
@@ -180,8 +183,7 @@ impl Level {
 
     /// Asks for the next page if the window has room for it and no page is on its way.
     pub fn load(&mut self) -> Option<Load> {
-        let has_room = self.entries.len() <= self.window.messages / 2 && self.bytes <= self.window.bytes / 2;
-        if self.unread.messages == 0 || self.loading != Loading::No || !has_room {
+        if self.loading != Loading::No || !self.has_room() {
             return None;
         }
         self.loading = Loading::Window { to: self.unread.to };
@@ -195,9 +197,11 @@ impl Level {
         })
     }
 
-    /// Asks for expired messages that only the store has, if there are any and no page is on its way.
-    pub fn load_expired(&mut self, now: Timestamp) -> Option<Load> {
-        if self.loading != Loading::No {
+    /// Asks for expired messages that only the store has, if there are any and no page is on its way. After one such
+    /// page the window comes first if somebody `waits` for it: else it would never where something expires all the
+    /// time.
+    pub fn load_expired(&mut self, now: Timestamp, waits: bool) -> Option<Load> {
+        if self.loading != Loading::No || (waits && self.was_expired && self.has_room()) {
             return None;
         }
         let (from, to) = self.stretches.first_due(now)?;
@@ -210,6 +214,13 @@ impl Level {
             bytes_max: (self.window.bytes / 2).max(1),
             expired_at: Some(now),
         })
+    }
+
+    /// Whether the window has room for a page, and there is one.
+    fn has_room(&self) -> bool {
+        self.unread.messages > 0
+            && self.entries.len() <= self.window.messages / 2
+            && self.bytes <= self.window.bytes / 2
     }
 
     /// When one of the messages that only the store has may expire; `None` also while a page is on its way.
@@ -227,7 +238,9 @@ impl Level {
         next: Position,
         expires_next: Option<Timestamp>,
     ) -> Loaded {
-        match std::mem::replace(&mut self.loading, Loading::No) {
+        let loading = std::mem::replace(&mut self.loading, Loading::No);
+        self.was_expired = matches!(loading, Loading::Expired { .. });
+        match loading {
             Loading::Window { to } => {
                 for entry in &entries {
                     self.unread

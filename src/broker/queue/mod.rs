@@ -211,10 +211,11 @@ impl Queue {
         if has_consumers && self.open(now, effects) {
             is_turn_over = !self.deliver(now, now, effects);
         }
+        let waits = has_consumers || effects.get_again || self.get_waits || self.is_over_limit();
         if !is_turn_over && self.opening_since().is_none() {
-            self.tidy(now, effects);
+            self.tidy(now, waits, effects);
         }
-        if has_consumers || self.is_over_limit() {
+        if waits || self.is_over_limit() {
             self.ready.load(&mut effects.loads);
         }
     }

@@ -213,9 +213,10 @@ impl Ready {
         self.expiring.first().is_some_and(|(at, ..)| *at < end)
     }
 
-    /// Asks for expired messages that only the store has.
-    pub fn load_expired(&mut self, now: Timestamp, loads: &mut Vec<Load>) {
-        loads.extend(self.levels.iter_mut().filter_map(|level| level.load_expired(now)));
+    /// Asks for expired messages that only the store has; see [`Level::load_expired`].
+    pub fn load_expired(&mut self, now: Timestamp, waits: bool, loads: &mut Vec<Load>) {
+        let levels = self.levels.iter_mut();
+        loads.extend(levels.filter_map(|level| level.load_expired(now, waits)));
     }
 
     /// Takes the page that one of the loads asked for.

@@ -6,7 +6,7 @@ use crate::broker::queue::effects::{DeathReason, Effects};
 use crate::broker::queue::{Origin, Queue};
 use crate::clock::Timestamp;
 use crate::message::Message;
-use crate::store::Position;
+use crate::store::{PageEntry, Position};
 
 const MESSAGES: usize = 10_000;
 
@@ -16,6 +16,10 @@ const TURN_MAX: usize = 2 * 4096;
 const START: Timestamp = Timestamp::from_millis(1_000);
 
 fn queue(settings: QueueSettings) -> Queue {
+    with_window(2 * MESSAGES, settings)
+}
+
+fn with_window(messages: usize, settings: QueueSettings) -> Queue {
     let options = QueueOptions {
         durable: false,
         is_quorum: false,
@@ -23,7 +27,7 @@ fn queue(settings: QueueSettings) -> Queue {
         activation: Activation::All,
         max_priority: 0,
         window: Window {
-            messages: 2 * MESSAGES,
+            messages,
             bytes: 64 << 20,
         },
     };
@@ -139,4 +143,67 @@ fn many_rests_end_in_turns() {
     assert_eq!(queue.resting_count(), MESSAGES);
     let calls = deaths(&mut queue, START.plus(20));
     check(&calls, DeathReason::Expired, MESSAGES);
+}
+
+#[test]
+fn a_consumer_is_served_though_something_expires_all_the_time() {
+    let mut queue = with_window(4, plain_settings());
+    let mut effects = Effects::default();
+    let properties = |millis: u64| {
+        let text = millis.to_string();
+        let len = u8::try_from(text.len()).expect("short");
+        [&[1, 0, len][..], text.as_bytes()].concat()
+    };
+    // The last ones expire first, one every ten milliseconds, and all are in the store but for the first four.
+    let messages: Vec<_> = (0..100)
+        .map(|number| Message::new(b"", b"q", &properties(10 * (100 - number)), b"body"))
+        .collect();
+    for message in &messages {
+        assert!(queue.publish(message.clone(), START, &mut effects));
+    }
+    queue.dispatch(START, &mut effects);
+    let mut now = START.plus(10);
+    queue.tick(now, &mut effects);
+    let own = ConsumerOptions {
+        no_ack: true,
+        ..ConsumerOptions::default()
+    };
+    queue.add_consumer(own);
+    queue.dispatch(now, &mut effects);
+    let mut reads = Vec::new();
+    while reads.len() < 20 {
+        let load = effects.loads.pop().expect("there is more to read");
+        let places = load.from.0..load.to.0.min(100);
+        let entries = places.clone().zip(&messages[load.from.0 as usize..]);
+        let entries = entries.map(|(position, message)| PageEntry {
+            position: Position(position),
+            message: message.clone(),
+            delivery_count: 0,
+            redelivered: false,
+            expires_at: Some(START.plus(message.expiration().expect("each has one"))),
+            rests_until: None,
+            is_persistent: false,
+        });
+        let is_wanted = |entry: &PageEntry| load.expired_at.is_none_or(|at| entry.expires_at == Some(at));
+        let entries: Vec<_> = entries.filter(is_wanted).take(load.messages_max).collect();
+        let next = match load.expired_at {
+            Some(_) => load.to,
+            None => Position(entries.last().map_or(load.to.0, |last| last.position.0 + 1)),
+        };
+        reads.push(load.expired_at.is_some());
+        now = now.plus(10);
+        queue.page_loaded(
+            0,
+            (entries, next),
+            load.expired_at.map(|at| at.plus(10)),
+            now,
+            &mut effects,
+        );
+    }
+    assert!(reads.contains(&true) && reads.contains(&false), "{reads:?}");
+    assert!(
+        effects.deliveries.len() > 10,
+        "{} deliveries",
+        effects.deliveries.len()
+    );
 }
