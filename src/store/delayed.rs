@@ -35,8 +35,17 @@ pub struct DelayedEntry {
     pub id: DelayedId,
     /// The message as it will be routed.
     pub message: Message,
-    /// Routing keys besides its own (CC and BCC).
-    pub copies: Vec<Vec<u8>>,
+    /// Where it goes then.
+    pub way: DelayedWay,
+}
+
+/// Where a delayed message goes when its time has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DelayedWay {
+    /// On from its exchange, by these routing keys besides its own (CC and BCC).
+    Exchange(Vec<Vec<u8>>),
+    /// Into the queue of this name, which was full when it came there.
+    Queue(Arc<str>),
 }
 
 /// An exchange that delays messages.

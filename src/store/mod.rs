@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 pub use delayed::{
-    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelaysRow, RecoveredDelays,
+    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelayedWay, DelaysRow, RecoveredDelays,
 };
 pub use operation::{
     BindingRow, DestinationKind, ExchangeRow, ExpiringStretch, LevelRow, Operation, Page, PageEntry,

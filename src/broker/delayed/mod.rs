@@ -5,6 +5,7 @@
 //! and it happens at release.
 
 pub mod due;
+mod offers;
 pub mod window;
 
 use std::fmt;
@@ -13,17 +14,19 @@ use std::task::Waker;
 
 use parking_lot::{Mutex, MutexGuard};
 use rustc_hash::FxHashSet;
+use tracing::warn;
 
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{
-    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelaysRow, Operation, Position,
-    QueueId, RecoveredDelays, Sequence, Store,
+    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelayedWay, DelaysRow, Operation,
+    Position, QueueId, RecoveredDelays, Sequence, Store,
 };
 
 use super::live_queue::Surroundings;
 use super::queue::level::Window;
 use super::timers::{Timed, TimerId};
+use offers::Offers;
 use window::{Cancel, DelayedWindow};
 
 /// Messages released before others get their turn; they are one group of the store.
@@ -64,6 +67,7 @@ pub struct DelayedMessages {
 #[derive(Debug)]
 struct State {
     window: DelayedWindow,
+    offers: Offers,
     /// The number in the store; an exchange that is not durable has none before it delays its first message.
     stored: Option<QueueId>,
     /// The exchange is gone: what still arrives is dropped.
@@ -111,6 +115,7 @@ impl DelayedMessages {
     ) -> Arc<Self> {
         let state = State {
             window,
+            offers: Offers::default(),
             stored,
             is_deleted: false,
             called_at: None,
@@ -162,15 +167,36 @@ impl DelayedMessages {
     /// Delays a message. Returns what has to be committed before it can be confirmed; `None` when the exchange is
     /// not durable, or gone, and the message with it.
     pub fn add(&self, message: &Message, due: Timestamp, copies: &[Vec<u8>]) -> Option<Sequence> {
-        let message = due::released(message);
+        let way = DelayedWay::Exchange(copies.to_vec());
+        self.keep(self.state.lock(), due, due::released(message), way)
+    }
+
+    /// Keeps a released message for a queue that was full, and offers it again later. The caller holds the store.
+    pub fn offer_again(&self, message: Message, queue: &Arc<str>) {
         let mut state = self.state.lock();
+        let (due, is_first) = state.offers.next(self.surroundings.clock.now());
+        if is_first {
+            warn!(
+                vhost = %self.vhost, exchange = %self.exchange, %queue,
+                "delayed messages find their queue full; they stay delayed until it takes them"
+            );
+        }
+        self.keep(state, due, message, DelayedWay::Queue(Arc::clone(queue)));
+    }
+
+    fn keep(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        due: Timestamp,
+        message: Message,
+        way: DelayedWay,
+    ) -> Option<Sequence> {
         if state.is_deleted {
             return None;
         }
         let delays = self.stored(&mut state);
-        let copies = copies.to_vec();
-        let id = state.window.add(due, message.clone(), copies.clone());
-        let entry = DelayedEntry { id, message, copies };
+        let id = state.window.add(due, message.clone(), way.clone());
+        let entry = DelayedEntry { id, message, way };
         state.operations.push(Operation::Delay { delays, entry });
         self.carry_out(state).filter(|_| self.is_durable)
     }

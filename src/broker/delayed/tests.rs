@@ -23,6 +23,7 @@ use crate::store::Recovered;
 use crate::store::access::{AccessRows, VhostRow};
 use crate::store::memory::MemoryStore;
 
+mod full_queues;
 mod history;
 
 const ME: ConnectionId = ConnectionId(1);
@@ -112,13 +113,18 @@ impl World {
     }
 
     fn bind(&self, exchange: &str, queue: &str, key: &str) {
+        self.bind_with(exchange, queue, key, FieldTable::default());
+    }
+
+    /// Declares the queue with these arguments, and binds it.
+    fn bind_with(&self, exchange: &str, queue: &str, key: &str, arguments: FieldTable) {
         let asked = QueueDeclaration {
             name: queue.into(),
             durable: true,
             exclusive: false,
             auto_delete: false,
             default_type: QueueType::default(),
-            arguments: FieldTable::default(),
+            arguments,
         };
         let declared = self
             .vhost()

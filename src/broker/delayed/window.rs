@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::broker::queue::level::Window;
 use crate::clock::Timestamp;
 use crate::message::Message;
-use crate::store::{DelayedEntry, DelayedId, Position};
+use crate::store::{DelayedEntry, DelayedId, DelayedWay, Position};
 
 /// The delayed messages of one exchange.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub struct DelayedWindow {
 #[derive(Debug)]
 struct Kept {
     message: Message,
-    copies: Vec<Vec<u8>>,
+    way: DelayedWay,
 }
 
 /// What happened since a page was asked for, which it may not know.
@@ -78,7 +78,7 @@ impl DelayedWindow {
     }
 
     /// Adds a message, which the caller stores under the number that this returns.
-    pub fn add(&mut self, due: Timestamp, message: Message, copies: Vec<Vec<u8>>) -> DelayedId {
+    pub fn add(&mut self, due: Timestamp, message: Message, way: DelayedWay) -> DelayedId {
         let id = DelayedId {
             due,
             position: self.next,
@@ -86,7 +86,7 @@ impl DelayedWindow {
         self.next = Position(id.position.0 + 1);
         self.count += 1;
         if self.is_before_horizon(id) || self.loading.is_some() {
-            self.insert(id, Kept { message, copies });
+            self.insert(id, Kept { message, way });
             self.evict();
         }
         id
@@ -100,10 +100,10 @@ impl DelayedWindow {
             && id.due <= now
             && self.is_before_horizon(*id)
         {
-            let (id, Kept { message, copies }) = self.near.pop_first().expect("it is there");
+            let (id, Kept { message, way }) = self.near.pop_first().expect("it is there");
             self.near_bytes -= message.memory_bytes();
             self.count -= 1;
-            taken.push(DelayedEntry { id, message, copies });
+            taken.push(DelayedEntry { id, message, way });
         }
         taken
     }
@@ -140,9 +140,9 @@ impl DelayedWindow {
             (Some(next), Some(end)) => Some(next.min(end)),
             (next, end) => next.or(end),
         };
-        for DelayedEntry { id, message, copies } in entries {
+        for DelayedEntry { id, message, way } in entries {
             if end.is_none_or(|end| id < end) && !cancelled.contains(&id) {
-                self.insert(id, Kept { message, copies });
+                self.insert(id, Kept { message, way });
             }
         }
         self.horizon = end;

@@ -145,8 +145,8 @@ impl LiveQueue {
         }
     }
 
-    /// The same for dead letters of a queue: those that die of it here are not buried but returned, so that a chain
-    /// of queues does not become a chain of calls.
+    /// The same for messages that have been confirmed before. Those that die of it here are not buried but returned, so
+    /// that the dead letters of a chain of queues do not become a chain of calls.
     pub fn publish_dead(
         self: &Arc<Self>,
         messages: impl Iterator<Item = Message>,

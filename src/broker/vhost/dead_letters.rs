@@ -42,9 +42,7 @@ impl QueueOwner for Vhost {
                 let (published, dead) = taker.publish_dead(bodies);
                 sequence = sequence.max(published.sequence.filter(|_| taker.definition.durable));
                 let mut is_refused = vec![false; messages.len()];
-                // What is refused and dead-lettered goes on from there, and has been taken.
-                let goes_on = |(settings, _): &DeadLetters| settings.overflow == Overflow::RejectPublishDlx;
-                if !dead.as_ref().is_some_and(goes_on) {
+                if !dead.as_ref().is_some_and(takes_refused) {
                     for number in published.rejected {
                         is_refused[number] = true;
                     }
@@ -130,6 +128,11 @@ impl Vhost {
         }
         (graves, all_traces, sequence)
     }
+}
+
+/// Whether what a queue refused is among its dead letters: it goes on from there, and has been taken.
+pub(super) fn takes_refused((settings, _): &DeadLetters) -> bool {
+    settings.overflow == Overflow::RejectPublishDlx
 }
 
 impl Graves {

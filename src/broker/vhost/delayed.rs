@@ -5,12 +5,13 @@ use std::sync::Arc;
 use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::message::Message;
-use crate::store::{Hold, Operation};
+use crate::store::{DelayedWay, Hold, Operation};
 
 use super::super::delayed::DelayedMessages;
 use super::super::exchange::{Criteria, ExchangeKind};
+use super::super::live_queue::QueueOwner;
 use super::super::refusal::Refusal;
-use super::dead_letters::Graves;
+use super::dead_letters::{Graves, takes_refused};
 use super::passage::Passage;
 use super::routing::Delay;
 use super::{ExchangeDefinition, Route, Topology, Vhost};
@@ -87,7 +88,8 @@ impl Vhost {
     }
 
     /// Routes messages whose time has come. Their end there and their entry into the queues are one group of the
-    /// store, so that a crash neither loses nor doubles one.
+    /// store, so that a crash neither loses nor doubles one. They were confirmed when they were delayed: a queue that
+    /// is full gets them later.
     pub(super) fn release_due(&self, delayed: &Arc<DelayedMessages>) {
         let hold = Hold::new(&*self.stores.durable);
         let (turn, due) = delayed.take_turn();
@@ -96,16 +98,30 @@ impl Vhost {
             let topology = self.topology.read();
             for (index, entry) in due.iter().enumerate() {
                 let message = &entry.message;
-                let mut passage = self.release(Some(message), delayed.exchange());
-                let route = topology.route_on(delayed, message, &entry.copies, &mut passage);
-                passage.end(message, &route);
-                for queue in route.queues {
+                let queues = match &entry.way {
+                    DelayedWay::Exchange(copies) => {
+                        let mut passage = self.release(Some(message), delayed.exchange());
+                        let route = topology.route_on(delayed, message, copies, &mut passage);
+                        passage.end(message, &route);
+                        route.queues
+                    }
+                    DelayedWay::Queue(name) => topology.queues.get(name).cloned().into_iter().collect(),
+                };
+                for queue in queues {
                     takers.add(queue, index, message.clone());
                 }
             }
         }
         for (queue, messages) in takers.list {
-            queue.publish(messages.into_iter().map(|(_, message)| message));
+            let offered = messages.iter().map(|(_, message)| message.clone());
+            let (published, dead) = queue.publish_dead(offered);
+            let is_taken = dead.as_ref().is_some_and(takes_refused);
+            if let Some(dead) = dead {
+                self.bury(&queue, dead);
+            }
+            for refused in published.rejected.into_iter().filter(|_| !is_taken) {
+                delayed.offer_again(messages[refused].1.clone(), &queue.definition.name);
+            }
         }
         drop(hold);
         turn.end();

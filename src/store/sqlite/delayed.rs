@@ -12,8 +12,8 @@ use super::segment::{POSITION_END, position_of, row_id};
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{
-    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelaysRow, Operation, Position, QueueId,
-    RecoveredDelays, StoreError,
+    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedWay, DelaysRow, Operation, Position,
+    QueueId, RecoveredDelays, StoreError,
 };
 
 /// Rows of a deleted exchange that one transaction deletes.
@@ -215,15 +215,20 @@ fn apply_changes(
 }
 
 fn insert(connection: &Connection, delays: QueueId, entry: &DelayedEntry) -> rusqlite::Result<usize> {
-    let sql = "INSERT OR REPLACE INTO delayed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let sql = "INSERT OR REPLACE INTO delayed VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let (copies, queue) = match &entry.way {
+        DelayedWay::Exchange(copies) => (encode_copies(copies), None),
+        DelayedWay::Queue(queue) => (None, Some(queue)),
+    };
     connection.prepare_cached(sql)?.execute(params![
         row_id(delays, entry.id.position.0),
         delays.0,
         entry.id.due.millis().cast_signed(),
         entry.message.is_dead_letter(),
         (entry.message.body_len() as u64).cast_signed(),
-        encode_copies(&entry.copies),
+        copies,
         entry.message.encoded(),
+        queue,
     ])
 }
 
@@ -245,7 +250,7 @@ fn end(connection: &Connection, delays: QueueId, id: DelayedId) -> Result<Option
 pub(super) fn read(connection: &Connection, request: &DelayedRequest) -> Result<DelayedPage, StoreError> {
     let failed = database("read delayed messages");
     // Two queries, since for one SQLite would look at all that are due together with the first.
-    let columns = "SELECT id, due, is_dead_letter, copies, message FROM delayed WHERE delays = ?1 AND";
+    let columns = "SELECT id, due, is_dead_letter, copies, message, queue FROM delayed WHERE delays = ?1 AND";
     let together = format!("{columns} due = ?2 AND id >= ?3 ORDER BY id");
     let later = format!("{columns} due > ?2 ORDER BY due, id");
     let DelayedRequest { delays, from, .. } = request;
@@ -279,12 +284,12 @@ pub(super) fn each(
     mut take: impl FnMut(QueueId, Result<DelayedEntry, StoreError>),
 ) -> Result<(), StoreError> {
     let failed = database("read delayed messages");
-    let sql = "SELECT id, due, is_dead_letter, copies, message, delays FROM delayed \
+    let sql = "SELECT id, due, is_dead_letter, copies, message, queue, delays FROM delayed \
                WHERE delays IN (SELECT id FROM delays WHERE NOT is_deleted) ORDER BY id";
     let mut select = connection.prepare(sql).map_err(&failed)?;
     let mut rows = select.query([]).map_err(&failed)?;
     while let Some(row) = rows.next().map_err(&failed)? {
-        take(QueueId(row.get(5).map_err(&failed)?), entry(row));
+        take(QueueId(row.get(6).map_err(&failed)?), entry(row));
     }
     Ok(())
 }
@@ -299,10 +304,16 @@ fn entry(row: &Row<'_>) -> Result<DelayedEntry, StoreError> {
     let column = |at| row.get_ref(at).map(|column| column.as_blob().unwrap_or_default());
     let is_dead_letter = row.get(2).map_err(&failed)?;
     let message = Message::decode(column(4).map_err(&failed)?, is_dead_letter);
+    let copies = || {
+        decode_copies(column(3).map_err(&failed)?)
+            .ok_or_else(|| damaged("its routing keys do not parse".to_owned()))
+    };
     Ok(DelayedEntry {
         id,
-        copies: decode_copies(column(3).map_err(&failed)?)
-            .ok_or_else(|| damaged("its routing keys do not parse".to_owned()))?,
+        way: match row.get(5).map_err(&failed)? {
+            Some(queue) => DelayedWay::Queue(queue),
+            None => DelayedWay::Exchange(copies()?),
+        },
         message: message.map_err(|error| damaged(error.to_string()))?,
     })
 }

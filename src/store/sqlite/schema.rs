@@ -85,6 +85,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
         vhost TEXT NOT NULL, exchange TEXT NOT NULL, place INTEGER NOT NULL, is_dead_letter INTEGER NOT NULL,
         message BLOB NOT NULL, PRIMARY KEY(vhost, exchange, place)) WITHOUT ROWID;
 ",
+    // The queue that a delayed message is for, where its exchange has routed it before.
+    "
+    ALTER TABLE delayed ADD COLUMN queue TEXT;
+",
 ];
 
 /// Makes sure that the file is ours, without changing one that is not.

@@ -69,7 +69,9 @@ impl World {
             Step::Add(delay) => {
                 let message = Message::new(b"x", b"", &[0, 0], &vec![7; usize::try_from(*delay).unwrap()]);
                 let due = Timestamp::from_millis(self.now + delay);
-                let id = self.window.add(due, message.clone(), Vec::new());
+                let id = self
+                    .window
+                    .add(due, message.clone(), DelayedWay::Exchange(Vec::new()));
                 assert_eq!(id.position, Position(self.next));
                 self.next += 1;
                 self.all.insert(id, message);
@@ -132,7 +134,7 @@ impl World {
             entries.push(DelayedEntry {
                 id: *id,
                 message: message.clone(),
-                copies: Vec::new(),
+                way: DelayedWay::Exchange(Vec::new()),
             });
         }
         self.read = Some((entries, None));

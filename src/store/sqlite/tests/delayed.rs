@@ -6,7 +6,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::store::memory::MemoryStore;
 use crate::store::{
-    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelaysRow, RecoveredDelays,
+    DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelayedWay, DelaysRow, RecoveredDelays,
 };
 
 const DELAYS: QueueId = QueueId(5);
@@ -38,7 +38,7 @@ fn delay_in(delays: QueueId, due: u64, position: u64) -> Operation {
     let entry = DelayedEntry {
         id: id(due, position),
         message: message(TRANSIENT, format!("body {position}").as_bytes()),
-        copies: Vec::new(),
+        way: DelayedWay::Exchange(Vec::new()),
     };
     Operation::Delay { delays, entry }
 }
@@ -119,30 +119,36 @@ fn they_come_by_pages_in_the_order_in_which_they_are_due() {
 fn a_message_comes_back_with_all_that_belongs_to_it() {
     let directory = directory();
     let (store, _) = open(directory.path());
-    let entry = DelayedEntry {
+    let ways = [
+        DelayedWay::Exchange(vec![b"a.b".to_vec(), Vec::new(), vec![0xff; 255]]),
+        DelayedWay::Exchange(Vec::new()),
+        DelayedWay::Queue("q".into()),
+    ];
+    let entry = |(position, way): (u64, &DelayedWay)| DelayedEntry {
         id: DelayedId {
             due: DelayedId::DUE_MAX,
-            position: Position(3),
+            position: Position(position),
         },
         message: Message::dead_letter(b"x", b"key", PERSISTENT, &[7; 9000]),
-        copies: vec![b"a.b".to_vec(), Vec::new(), vec![0xff; 255]],
+        way: way.clone(),
     };
-    let delayed = Operation::Delay {
+    let entries: Vec<_> = (3..).zip(&ways).map(entry).collect();
+    let delayed = entries.iter().map(|entry| Operation::Delay {
         delays: DELAYS,
         entry: entry.clone(),
-    };
-    commit(&store, [declare(DELAYS), delayed]);
+    });
+    commit(&store, [declare(DELAYS)].into_iter().chain(delayed));
     drop(store);
     let (store, recovered) = open(directory.path());
-    assert_eq!(recovered.delays, sums(1, 9000, 4));
+    assert_eq!(recovered.delays, sums(3, 27_000, 6));
     assert_eq!(recovered.next_queue, 6);
     let page = read(&store, DELAYS, DelayedId::FIRST, 10);
-    let [back] = &page.entries[..] else {
-        panic!("one is due, not {page:?}");
-    };
-    assert_eq!((back.id, &back.copies), (entry.id, &entry.copies));
-    assert_eq!(back.message.encoded(), entry.message.encoded());
-    assert!(back.message.is_dead_letter());
+    assert_eq!(page.entries.len(), 3);
+    for (back, entry) in page.entries.iter().zip(&entries) {
+        assert_eq!((back.id, &back.way), (entry.id, &entry.way));
+        assert_eq!(back.message.encoded(), entry.message.encoded());
+        assert!(back.message.is_dead_letter());
+    }
 }
 
 #[test]

@@ -6,7 +6,9 @@ use super::*;
 use crate::store::sqlite::copy::open_reader;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::verify::examine;
-use crate::store::{DelayedEntry, DelayedId, DelaysRow, HistoryRow, Keeper, LevelRow, MemoryChange};
+use crate::store::{
+    DelayedEntry, DelayedId, DelayedWay, DelaysRow, HistoryRow, Keeper, LevelRow, MemoryChange,
+};
 
 /// Looks at a database, also while a store is at work on it.
 pub(super) fn look(directory: &Path) -> Findings {
@@ -78,7 +80,7 @@ fn fill_messages(store: &dyn Store) {
             position: Position(position),
         },
         message: message(PERSISTENT, b"later"),
-        copies: vec![b"copy".to_vec()],
+        way: DelayedWay::Exchange(vec![b"copy".to_vec()]),
     };
     let shared = message(PERSISTENT, &[b's'; 500]);
     let fan = [1, 2].map(|queue| Operation::Publish {
