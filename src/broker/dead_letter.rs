@@ -229,12 +229,16 @@ fn has_death(message: &Message, part: &[u8], name: &str) -> bool {
     })
 }
 
-/// Routing keys that CC added.
+/// Routing keys that CC added. The header stays where a queue gave a dead letter another key, and counts no more.
 fn copies(message: &Message) -> Vec<Vec<u8>> {
     let Some(range) = content::headers_range(message.properties()) else {
         return Vec::new();
     };
-    match field_table::lookup(&message.properties()[range], b"CC") {
+    let headers = &message.properties()[range];
+    if message.is_dead_letter() && last_key(headers) != Some(message.routing_key()) {
+        return Vec::new();
+    }
+    match field_table::lookup(headers, b"CC") {
         Some(Value::Array(values)) => Values::new(values)
             .filter_map(|value| match value {
                 Value::LongString(key) if key.len() <= 255 => Some(key.to_vec()),
@@ -242,6 +246,25 @@ fn copies(message: &Message) -> Vec<Vec<u8>> {
             })
             .collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The routing key of a message when it died last.
+fn last_key(headers: &[u8]) -> Option<&[u8]> {
+    match first_of(headers, b"x-death")? {
+        Value::Table(death) => match first_of(death, b"routing-keys")? {
+            Value::LongString(key) => Some(key),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The first value of an array in a table.
+fn first_of<'a>(entries: &'a [u8], key: &[u8]) -> Option<Value<'a>> {
+    match field_table::lookup(entries, key)? {
+        Value::Array(values) => Values::new(values).next(),
+        _ => None,
     }
 }
 

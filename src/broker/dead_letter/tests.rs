@@ -303,6 +303,19 @@ fn copies_go_along_unless_the_queue_names_a_key() {
 }
 
 #[test]
+fn copies_count_no_more_once_a_queue_has_named_a_key() {
+    let copied = message(&table(&[("CC", array(&[text("one")]))]), None);
+    for (key, expected) in [(Some("dead"), &[&b"dead"[..]][..]), (None, &[b"placed", b"one"])] {
+        let once = Burial::new(&copied, DeathReason::Rejected, "q", &target(key), now());
+        let twice = die(&once.message, DeathReason::Rejected, "dead");
+        assert_eq!(twice.routing_keys, expected);
+        let told: Vec<_> = expected.iter().map(|key| bytes(key)).collect();
+        assert_eq!(deaths(&twice.message)[0].inner()["routing-keys"], array(&told));
+        assert_eq!(header(&twice.message, "CC"), array(&[text("one")]));
+    }
+}
+
+#[test]
 fn copies_that_are_no_keys_are_passed_over() {
     let long = "k".repeat(256);
     let odd = table(&[("CC", array(&[AMQPValue::Boolean(true), text(&long), text("one")]))]);
