@@ -21,7 +21,12 @@ use crate::store::StoreError;
 
 /// What a directory may hold and yet is empty: the lock's file, what an interrupted restore left, and what file
 /// systems keep for themselves.
-const NOTHING: [&str; 3] = ["leveret.db.lock", "leveret.db.partial", "lost+found"];
+const NOTHING: [&str; 4] = [
+    "leveret.db.lock",
+    "leveret.db.partial",
+    "leveret.db.partial-journal",
+    "lost+found",
+];
 
 /// Writes what `directory` holds to a new file, also while a broker works there. At least `keep_free` bytes of the
 /// file's disk stay free. Where the findings are not sound, no file is left.
@@ -184,13 +189,23 @@ impl Partial {
             .mode(0o600)
             .open(&path);
         match created {
-            Ok(_) => Ok(Self { path }),
+            Ok(_) => {
+                let partial = Self { path };
+                // One that was left behind would be taken for this file's.
+                partial.remove_journal();
+                Ok(partial)
+            }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                 let reason = "a backup to this name is at work, or was interrupted; if so, delete the file";
                 Err(unusable(&path, reason.to_owned()))
             }
             Err(error) => Err(file_system("create", &path)(error)),
         }
+    }
+
+    /// What SQLite keeps beside it while it is written, and leaves when that fails.
+    fn remove_journal(&self) {
+        let _: Result<(), Error> = fs::remove_file(suffixed(&self.path, "-journal"));
     }
 
     /// Copies everything that the connection sees.
@@ -219,5 +234,6 @@ impl Drop for Partial {
     fn drop(&mut self) {
         // After a rename there is nothing; and what went wrong before matters more than what goes wrong here.
         let _: Result<(), Error> = fs::remove_file(&self.path);
+        self.remove_journal();
     }
 }
