@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::sys::statvfs::statvfs;
 use tracing::warn;
@@ -15,6 +16,15 @@ const CGROUP_LIMITS: [&str; 2] = [
     "/sys/fs/cgroup/memory.max",
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 ];
+
+/// How often memory and disk are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The same where there is little room.
+const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+
+/// A disk is not filled faster than this: 500 MB a second.
+const BYTES_PER_MILLI: u64 = 500_000;
 
 /// What to watch, and the marks.
 #[derive(Debug)]
@@ -38,8 +48,9 @@ impl Resources {
         }
     }
 
-    /// Compares what is with the marks and sets the alarms.
-    pub fn check(&self, broker: &Broker) {
+    /// Compares what is with the marks and sets the alarms. Returns how soon to look again: the less room there is, the
+    /// sooner.
+    pub fn check(&self, broker: &Broker) -> Duration {
         if let Some(resident) = number_in("/proc/self/status", "VmRSS:")
             && broker.set_alarm(Alarm::Memory, resident > self.memory_max)
         {
@@ -50,16 +61,30 @@ impl Resources {
                 word(resident > self.memory_max)
             );
         }
-        let free = statvfs(&self.directory).map(|stat| stat.blocks_available() * stat.fragment_size());
-        if let Ok(free) = free
-            && broker.set_alarm(Alarm::Disk, free < self.disk_free_min)
-        {
+        let Ok(stat) = statvfs(&self.directory) else {
+            return LOOK_INTERVAL;
+        };
+        let free = stat.blocks_available() * stat.fragment_size();
+        let spaces = [&broker.stores.durable, &broker.stores.spill].map(|store| store.space());
+        let spare: u64 = spaces.iter().map(|space| space.spare).sum();
+        let owed: u64 = spaces.iter().map(|space| space.owed).sum();
+        let room = (free + spare).saturating_sub(owed);
+        let is_short = room < self.disk_free_min;
+        if broker.set_alarm(Alarm::Disk, is_short) {
             warn!(
                 free,
+                spare,
+                owed,
                 mark = self.disk_free_min,
                 "disk alarm {}",
-                word(free < self.disk_free_min)
+                word(is_short)
             );
+        }
+        let millis_left = (room.saturating_sub(self.disk_free_min)) / BYTES_PER_MILLI;
+        let is_near = !is_short && self.disk_free_min > 0;
+        match Duration::from_millis(millis_left) {
+            left if is_near => left.clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL),
+            _ => LOOK_INTERVAL,
         }
     }
 }

@@ -8,6 +8,7 @@ mod time;
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{interval, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::broker::limits::NodeLimits;
@@ -39,9 +40,6 @@ use reload::Reload;
 pub use data_directory::{Findings, backup, restore, verify};
 pub use definitions::{Imported, export_definitions, import_definitions};
 pub use reload::SetLog;
-
-/// How often memory and disk are looked at.
-const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long connections get to close when the broker stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -207,7 +205,7 @@ async fn watch_until_stop(
     reload: &Reload,
 ) -> Option<Arc<StoreError>> {
     let mut resources = Resources::new(&config.limits, &config.storage.directory);
-    let mut ticks = interval(WATCH_INTERVAL);
+    let mut pause = pin!(sleep(Duration::ZERO));
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => { info!("SIGTERM: stopping"); return None; }
@@ -219,8 +217,9 @@ async fn watch_until_stop(
                     broker.set_connections_max(limits.connections_max as usize);
                 }
             }
-            _ = ticks.tick() => {
-                resources.check(broker);
+            () = &mut pause => {
+                let wait = resources.check(broker);
+                pause.as_mut().reset(Instant::now() + wait);
                 if let Ok(failure) = failures.try_recv() {
                     error!("the store failed: nothing can be confirmed any more, stopping");
                     return Some(failure);

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use crate::message::Message;
 use crate::store::operation::Request;
-use crate::store::{MemoryChange, Operation, Recovered, Sequence, Store, StoreError};
+use crate::store::{MemoryChange, Operation, Recovered, Sequence, Space, Store, StoreError};
 
 use self::disk::Disk;
 
@@ -190,6 +190,10 @@ impl Store for MemoryStore {
                 _ => 0,
             })
             .sum()
+    }
+
+    fn space(&self) -> Space {
+        Space::default()
     }
 
     fn close(&self) -> Result<(), Arc<StoreError>> {

@@ -31,6 +31,15 @@ pub use remembered::{HistoryRow, Keeper, KeyRow, MemoryChange, MessageKey};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Sequence(pub u64);
 
+/// A store's account with its disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes of its files that are free for what comes.
+    pub spare: u64,
+    /// Bytes that it will take at most for what it has accepted.
+    pub owed: u64,
+}
+
 /// Why the store can not do its work. The message names the operation; the source is kept.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -97,6 +106,9 @@ pub trait Store: Send + Sync + std::fmt::Debug {
 
     /// Bytes of messages appended and not yet on disk: publishers wait when this passes their mark.
     fn pending_bytes(&self) -> usize;
+
+    /// What it may yet take of its disk, and what it has there and does not need.
+    fn space(&self) -> Space;
 
     /// Writes all that is pending, checkpoints, and ends the store's threads. Later appends are not written.
     ///

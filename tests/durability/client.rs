@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, WriteContext, gen_frame, parse_frame};
 use amq_protocol::protocol::{AMQPClass, basic, channel, connection};
-use amq_protocol::types::FieldTable;
+use amq_protocol::types::{AMQPValue, FieldTable};
 
 use crate::support::DEADLINE;
 
@@ -39,6 +39,8 @@ pub enum Event {
     Returned,
     /// Channel or connection was closed, with this reply code.
     Closed(u16),
+    /// An alarm stands, or no more.
+    Blocked(bool),
     Answer(AMQPClass),
 }
 
@@ -79,7 +81,7 @@ impl Client {
         };
         client.answer()?;
         let start_ok = connection::StartOk {
-            client_properties: FieldTable::default(),
+            client_properties: capabilities(),
             mechanism: "PLAIN".into(),
             response: "\0guest\0guest".into(),
             locale: "en_US".into(),
@@ -255,6 +257,12 @@ impl Client {
                 );
                 Some(Event::Closed(close.reply_code))
             }
+            AMQPFrame::Method(_, AMQPClass::Connection(connection::AMQPMethod::Blocked(_))) => {
+                Some(Event::Blocked(true))
+            }
+            AMQPFrame::Method(_, AMQPClass::Connection(connection::AMQPMethod::Unblocked(_))) => {
+                Some(Event::Blocked(false))
+            }
             AMQPFrame::Method(_, method) => Some(Event::Answer(method)),
             AMQPFrame::Header(_, header) => {
                 self.partial
@@ -319,6 +327,15 @@ impl Client {
         let written = gen_frame(frame)(WriteContext::from(output)).expect("the frame can be written");
         self.output = written.into_inner().0;
     }
+}
+
+/// It wants to be told of alarms.
+fn capabilities() -> FieldTable {
+    let mut capabilities = FieldTable::default();
+    capabilities.insert("connection.blocked".into(), AMQPValue::Boolean(true));
+    let mut properties = FieldTable::default();
+    properties.insert("capabilities".into(), AMQPValue::FieldTable(capabilities));
+    properties
 }
 
 /// Length of the frame that the bytes begin with, once it is whole.

@@ -149,7 +149,7 @@ impl Faults {
 pub fn turns() -> impl Iterator<Item = i64> {
     let every = std::env::var_os("LEVERET_EVERY_FAULT").is_some();
     std::iter::successors(Some(1), move |nth| {
-        Some(nth + 1 + if every { 0 } else { nth / 3 })
+        Some(nth + 1 + if every { 0 } else { nth * 2 / 3 })
     })
 }
 

@@ -8,6 +8,7 @@ mod books;
 mod client;
 mod clock;
 mod delayed;
+mod disk;
 mod faults;
 mod kill;
 mod load;

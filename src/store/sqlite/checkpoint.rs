@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 use rusqlite::Connection;
 use rusqlite::hooks::Wal;
 
-use super::{Core, database, spawn};
+use super::{Core, database, is_full, spawn};
 use crate::store::StoreError;
 
 /// Passes in the background before the writer moves the rest.
@@ -97,7 +97,7 @@ impl Checkpointer {
             State::Done => {
                 *state = State::Idle;
                 drop(state);
-                pass(writer)?;
+                make_room(writer)?;
                 // If a reader kept a frame from being moved, the log goes on; try again somewhat later.
                 self.next = pages.saturating_add(self.threshold / 4);
             }
@@ -136,6 +136,8 @@ fn run(connection: &Connection, turn: &Turn) -> Result<(), StoreError> {
         for _ in 0..PASSES {
             match pass(connection) {
                 Ok(rest) if rest > REST_PAGES => {}
+                // The writer meets it as well, and waits.
+                Err(error) if is_full(&error) => break,
                 other => {
                     passes = other.map(|_| ());
                     break;
@@ -149,6 +151,22 @@ fn run(connection: &Connection, turn: &Turn) -> Result<(), StoreError> {
         turn.changed.notify_all();
         passes?;
     }
+}
+
+/// Moves what can be moved, as far as the disk has room for it: a database with free pages needs none.
+pub(super) fn make_room(connection: &Connection) -> Result<(), StoreError> {
+    match pass(connection) {
+        Err(error) if is_full(&error) => Ok(()),
+        done => done.map(|_| ()),
+    }
+}
+
+/// Moves everything and empties the log; false when a reader is in the way.
+pub(super) fn truncate(connection: &Connection) -> Result<bool, StoreError> {
+    connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map(|is_busy: bool| !is_busy)
+        .map_err(database("move the log into the database"))
 }
 
 /// Moves what can be moved without waiting for anyone; gives the pages that are left.

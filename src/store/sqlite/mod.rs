@@ -23,6 +23,7 @@ mod schema;
 mod segment;
 mod segments;
 mod shared;
+mod space;
 mod summary;
 mod varint;
 mod verify;
@@ -39,12 +40,14 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::{ErrorCode, ffi};
 
 pub use self::copy::{backup, restore};
 use self::lock::DirectoryLock;
 use self::pending::Pending;
+use self::space::SpaceGauge;
 pub use self::verify::{Findings, verify};
-use crate::store::{Operation, Recovered, Sequence, Store, StoreError};
+use crate::store::{Operation, Recovered, Sequence, Space, Store, StoreError};
 
 /// Called once, from a thread of the store, when it has failed: nothing is committed any more.
 pub type OnFailure = Box<dyn Fn(Arc<StoreError>) + Send + Sync>;
@@ -118,6 +121,7 @@ struct Running {
 /// What the store's threads and its users share.
 struct Core {
     pending: Pending,
+    space: SpaceGauge,
     on_failure: OnFailure,
 }
 
@@ -134,6 +138,7 @@ impl SqliteStore {
     ) -> Result<(Self, Recovered), StoreError> {
         let core = Arc::new(Core {
             pending: Pending::new(settings.group_operations_max, settings.group_bytes_max),
+            space: SpaceGauge::new(directory.join(&settings.file_name)),
             on_failure,
         });
         let opened = open::open(&core, directory, settings)?;
@@ -170,6 +175,10 @@ impl Store for SqliteStore {
 
     fn pending_bytes(&self) -> usize {
         self.core.pending.bytes()
+    }
+
+    fn space(&self) -> Space {
+        self.core.space.space(self.core.pending.bytes())
     }
 
     fn close(&self) -> Result<(), Arc<StoreError>> {
@@ -246,6 +255,17 @@ fn spawn(
 /// Names the operation that the database refused.
 fn database(operation: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {
     move |source| StoreError::Database { operation, source }
+}
+
+/// Whether the disk has no room: then nothing of the operation was done, and it may be tried again.
+fn is_full(error: &StoreError) -> bool {
+    let StoreError::Database { source, .. } = error else {
+        return false;
+    };
+    source.sqlite_error().is_some_and(|code| {
+        // The index of the log is a file as well.
+        code.code == ErrorCode::DiskFull || code.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    })
 }
 
 /// Names what was attempted on which file, for what the file system says.

@@ -9,19 +9,16 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, OpenFlags};
 
-use super::checkpoint::Checkpointer;
-use super::delayed::AllDelays;
-use super::garbage::Garbage;
+use super::checkpoint::{self, Checkpointer};
 use super::lock::{self, DirectoryLock};
 use super::reader::Reader;
-use super::segments::Segments;
 use super::summary::Summaries;
 use super::writer::{State, Writer};
 use super::{Core, Durability, StoreSettings, database, file_system, recover, schema};
 use crate::store::{Recovered, StoreError};
 
 /// Bytes of a page. Fixed when the file is made.
-const PAGE_BYTES: u64 = 4096;
+pub(super) const PAGE_BYTES: u64 = 4096;
 
 /// What [`open`] made.
 pub(super) struct Opened {
@@ -46,26 +43,18 @@ pub(super) fn open(
     let mut connection = Connection::open(&path).map_err(&failed)?;
     schema::check(&connection, &path)?;
     configure(&connection, settings).map_err(&failed)?;
+    take_over_log(&connection)?;
     schema::migrate(&mut connection)?;
 
     let transaction = connection.transaction().map_err(&failed)?;
     let epoch = begin_run(&transaction).map_err(&failed)?;
-    let number = |sql: &str| {
-        transaction
-            .query_row(sql, [], |row| row.get::<_, i64>(0))
-            .map_err(&failed)
-    };
-    let mut state = State {
-        summaries: Summaries::open(&transaction)?,
-        segments: Segments::new(epoch, number("SELECT EXISTS (SELECT 1 FROM returned)")? != 0),
-        garbage: Garbage::open(&transaction)?,
-        delays: AllDelays::open(&transaction)?,
-        next_shared: number("SELECT coalesce(max(id), 0) + 1 FROM shared")?,
-    };
+    Summaries::begin_run(&transaction).map_err(&failed)?;
+    let mut state = State::read(&transaction, epoch)?;
     let recovered = recover::recover(&transaction, &mut state)?;
     state.segments.flush(&transaction)?;
     state.summaries.write(&transaction)?;
     transaction.commit().map_err(&failed)?;
+    core.space.note(&connection)?;
 
     // The files' names have to survive a power loss as well.
     File::open(directory)
@@ -127,6 +116,18 @@ pub(super) fn create_directory(directory: &Path) -> Result<(), StoreError> {
     parent
         .and_then(|()| DirBuilder::new().recursive(true).mode(0o700).create(directory))
         .map_err(file_system("create", directory))
+}
+
+/// Moves what an earlier run left in the log into the database, before anything is added to it. After a sync that
+/// failed, parts of the log may be in the system's memory only, and look as if they were on disk: what would stand
+/// behind them, synced and confirmed, were lost with them in a power cut.
+fn take_over_log(connection: &Connection) -> Result<(), StoreError> {
+    if !checkpoint::truncate(connection)? {
+        tracing::warn!(
+            "the log of the last run can not be taken over while a backup reads it; going on behind it"
+        );
+    }
+    Ok(())
 }
 
 /// Gives this run its number.

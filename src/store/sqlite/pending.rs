@@ -258,10 +258,11 @@ impl Pending {
         batch.map_or(Work::Nothing, Work::Batch)
     }
 
-    /// Waits until `until`, or until the store closes.
-    pub(super) fn rest(&self, until: Instant) {
+    /// Waits until `until`, or until the store closes; whether it is still open.
+    pub(super) fn rest(&self, until: Instant) -> bool {
         let mut state = self.state.lock();
         while state.stage == Stage::Open && !self.work.wait_until(&mut state, until).timed_out() {}
+        state.stage == Stage::Open
     }
 
     /// The batch is on disk: raises the number, wakes those who waited for it, keeps the allocation.

@@ -72,6 +72,11 @@ impl Segments {
         }
     }
 
+    /// This run's number.
+    pub(super) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
     /// Writes messages, ascending, into a queue whose segments all end at or before `next`, but for late ones.
     pub(super) fn publish(
         &mut self,

@@ -40,15 +40,17 @@ impl Summary {
 }
 
 impl Summaries {
-    /// Reads all rows. What was handed out in the last run becomes what may be redelivered in this one.
-    pub(super) fn open(connection: &Connection) -> Result<Self, StoreError> {
+    /// What was handed out in the last run becomes what may be redelivered in this one.
+    pub(super) fn begin_run(connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(
+            "UPDATE summary SET redelivered_before = max(redelivered_before, min(delivered_before, next)),
+                delivered_before = 0 WHERE delivered_before > 0",
+        )
+    }
+
+    /// Reads all rows.
+    pub(super) fn read(connection: &Connection) -> Result<Self, StoreError> {
         let failed = database("read the queues' summaries");
-        connection
-            .execute_batch(
-                "UPDATE summary SET redelivered_before = max(redelivered_before, min(delivered_before, next)),
-                    delivered_before = 0 WHERE delivered_before > 0",
-            )
-            .map_err(&failed)?;
         let sql =
             "SELECT queue, messages, body_bytes, next, delivered_before, redelivered_before FROM summary";
         let mut statement = connection.prepare(sql).map_err(&failed)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{self, Checkpointer};
 use super::delayed::AllDelays;
 use super::garbage::Garbage;
 use super::group::{Group, QueueGroup};
@@ -17,9 +17,12 @@ use super::segment::{POSITION_END, row_id};
 use super::segments::Segments;
 use super::shared::Places;
 use super::summary::Summaries;
-use super::{Core, database, definitions, remembered, spawn};
+use super::{Chain, Core, database, definitions, is_full, remembered, spawn};
 use crate::store::operation::Request;
 use crate::store::{Operation, Position, QueueId, StoreError};
+
+/// How long a group waits that the disk has no room for, until it is tried again.
+const ROOM_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Everything the writer works with; nobody else touches it.
 #[derive(Debug)]
@@ -61,12 +64,12 @@ impl Writer {
                 Work::Close => return Ok(()),
             };
             let Some(mut batch) = batch else {
-                self.write(&Group::default())?;
+                self.write(core, &Group::default())?;
                 continue;
             };
             let group = Group::gather(&mut batch.operations);
             if !group.is_empty() {
-                self.write(&group)?;
+                self.write(core, &group)?;
             }
             core.pending.finish(batch);
             for request in group.loads {
@@ -82,7 +85,44 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, group: &Group) -> Result<(), StoreError> {
+    /// Writes a group. Where the disk has no room for it, it waits: nothing of the group is believed meanwhile. Any
+    /// other failure ends the store, above all that of a sync: nobody knows what is on disk after one.
+    fn write(&mut self, core: &Core, group: &Group) -> Result<(), StoreError> {
+        let mut waits = false;
+        while let Err(error) = self.transact(group) {
+            if !is_full(&error) {
+                return Err(error);
+            }
+            if !waits {
+                tracing::error!(error = %Chain(&error), "the disk is full; nothing is confirmed until there is room");
+                waits = true;
+            }
+            self.roll_back()?;
+            checkpoint::make_room(&self.connection)?;
+            if !core.pending.rest(Instant::now() + ROOM_INTERVAL) {
+                return Err(error);
+            }
+        }
+        if waits {
+            tracing::info!("there is room on the disk again");
+        }
+        self.state.segments.evict();
+        core.space.note(&self.connection)?;
+        self.checkpointer.after_commit(&self.connection)
+    }
+
+    /// Forgets what came of a group that was not written.
+    fn roll_back(&mut self) -> Result<(), StoreError> {
+        if !self.connection.is_autocommit() {
+            self.connection
+                .execute_batch("ROLLBACK")
+                .map_err(database("roll back"))?;
+        }
+        self.state = State::read(&self.connection, self.state.segments.epoch())?;
+        Ok(())
+    }
+
+    fn transact(&mut self, group: &Group) -> Result<(), StoreError> {
         let execute = |sql| {
             self.connection
                 .prepare_cached(sql)
@@ -91,8 +131,7 @@ impl Writer {
         execute("BEGIN IMMEDIATE").map_err(database("begin a transaction"))?;
         self.state.apply(&self.connection, group)?;
         execute("COMMIT").map_err(database("commit"))?;
-        self.state.segments.evict();
-        self.checkpointer.after_commit(&self.connection)
+        Ok(())
     }
 
     fn close(mut self, answering: JoinHandle<()>, worked: Result<(), StoreError>) -> Result<(), StoreError> {
@@ -100,13 +139,32 @@ impl Writer {
         let _ = answering.join();
         self.checkpointer.close();
         worked?;
-        self.connection
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-            .map_err(database("checkpoint at the end"))
+        match checkpoint::truncate(&self.connection) {
+            // The next start does it.
+            Err(error) if is_full(&error) => Ok(()),
+            done => done.map(|_| ()),
+        }
     }
 }
 
 impl State {
+    /// What the rows come to now.
+    pub(super) fn read(connection: &Connection, epoch: i64) -> Result<Self, StoreError> {
+        let failed = database("open the database");
+        let number = |sql: &str| {
+            connection
+                .query_row(sql, [], |row| row.get::<_, i64>(0))
+                .map_err(&failed)
+        };
+        Ok(Self {
+            summaries: Summaries::read(connection)?,
+            segments: Segments::new(epoch, number("SELECT EXISTS (SELECT 1 FROM returned)")? != 0),
+            garbage: Garbage::open(connection)?,
+            delays: AllDelays::open(connection)?,
+            next_shared: number("SELECT coalesce(max(id), 0) + 1 FROM shared")?,
+        })
+    }
+
     fn apply(&mut self, connection: &Connection, group: &Group) -> Result<(), StoreError> {
         for operation in &group.definitions {
             definitions::apply(connection, operation)?;

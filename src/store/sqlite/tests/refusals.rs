@@ -128,18 +128,19 @@ fn a_full_disk_loses_nothing_that_was_committed() {
         let (store, _) =
             SqliteStore::open(directory.path(), &settings, on_failure).expect("a store that opens");
         commit(&store, [Operation::DeclareQueue(queue_row(1))]);
-        let (mut next, mut committed) = (0, 0);
-        while store.core.pending.failure().is_none() {
-            let sequence = store.append(&mut vec![publish(1, next..next + 100)]);
+        let mut sequences = Vec::new();
+        let mut next = 0;
+        while next * 20 < file_bytes_max {
+            sequences.push(store.append(&mut vec![publish(1, next..next + 100)]));
             next += 100;
-            eventually(|| store.committed() >= sequence || store.core.pending.failure().is_some());
-            if store.committed() >= sequence {
-                committed = next;
-            }
         }
-        let error = failures.recv_timeout(DEADLINE).expect("the failure");
+        // It waits for room, and at the end no longer.
+        let error = store.close().expect_err("a full disk");
         assert!(format!("{error:?}").contains("full"), "{error:?}");
-        assert!(committed > 0);
+        failures.recv_timeout(DEADLINE).expect("the failure");
+        let on_disk = store.committed();
+        let committed = sequences.iter().filter(|sequence| **sequence <= on_disk).count() as u64 * 100;
+        assert!(committed < next);
         drop(store);
         let (store, recovered) = open(directory.path());
         assert_eq!(recovered.queues[0].levels[0].messages, committed);
