@@ -49,16 +49,22 @@ pub fn method(channel: u16, (class, id): (u16, u16), args: &[Arg<'_>]) -> Vec<u8
 
 /// A header frame and a body frame. The header `k` is for the headers exchange.
 pub fn content(channel: u16, persistent: bool, k: Option<&str>, body: &[u8]) -> Vec<u8> {
-    let mut payload = vec![0, 60, 0, 0];
-    payload.extend((body.len() as u64).to_be_bytes());
     let flags = u16::from(persistent) << 12 | u16::from(k.is_some()) << 13;
-    payload.extend(flags.to_be_bytes());
+    let mut properties = flags.to_be_bytes().to_vec();
     if let Some(value) = k {
-        payload.extend(table(value));
+        properties.extend(table(value));
     }
     if persistent {
-        payload.push(2);
+        properties.push(2);
     }
+    content_with(channel, &properties, body)
+}
+
+/// A header frame with these properties and a body frame.
+pub fn content_with(channel: u16, properties: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0, 60, 0, 0];
+    payload.extend((body.len() as u64).to_be_bytes());
+    payload.extend(properties);
     let mut bytes = frame(2, channel, &payload);
     bytes.extend(frame(3, channel, body));
     bytes

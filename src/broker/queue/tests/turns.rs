@@ -174,7 +174,8 @@ fn a_consumer_is_served_though_something_expires_all_the_time() {
     while reads.len() < 20 {
         let load = effects.loads.pop().expect("there is more to read");
         let places = load.from.0..load.to.0.min(100);
-        let entries = places.clone().zip(&messages[load.from.0 as usize..]);
+        let from = usize::try_from(load.from.0).expect("there are few");
+        let entries = places.clone().zip(&messages[from..]);
         let entries = entries.map(|(position, message)| PageEntry {
             position: Position(position),
             message: message.clone(),

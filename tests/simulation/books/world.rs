@@ -1,25 +1,7 @@
 //! A broker, its stores and its clients in one thread, and the hand that moves them.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use amq_protocol::types::FieldTable;
-use leveret::broker::certificate::NameFrom;
-use leveret::broker::changes::Declared;
-use leveret::broker::limits::NodeLimits;
-use leveret::broker::login::CheckAtOnce;
-use leveret::broker::password::PasswordHash;
-use leveret::broker::queue::level::Window;
-use leveret::broker::vhost::Stores;
-use leveret::broker::{Broker, Parts};
-use leveret::clock::{Clock, Timestamp};
-use leveret::connection::sasl::Mechanism;
-use leveret::connection::{Connection, Settings};
-use leveret::store::access::{AccessRows, PermissionRow, UserRow, VhostRow};
-use leveret::store::memory::MemoryStore;
-use leveret::store::{Recovered, Store};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -28,6 +10,7 @@ use super::channel::Channel;
 use super::client::{Client, number};
 use super::ledger::{Ledger, QUEUES};
 use super::topology;
+use crate::node::Node;
 
 const CLIENTS: usize = 3;
 
@@ -35,108 +18,19 @@ pub struct World {
     pub rng: StdRng,
     pub ledger: Ledger,
     pub clients: Vec<Client>,
-    now: Instant,
-    clock: Arc<Clock>,
-    durable: Arc<MemoryStore>,
-    spill: Arc<MemoryStore>,
-    broker: Arc<Broker>,
-    settings: Arc<Settings>,
-    window: Window,
+    node: Node,
     serial: u64,
-}
-
-fn settings() -> Settings {
-    Settings {
-        frame_max: 4096,
-        initial_frame_max: 4096,
-        channel_max: 8,
-        heartbeat: 0,
-        handshake_timeout: Duration::from_secs(10),
-        message_size_max: 1 << 20,
-        pending_bytes_max: 4000,
-        mechanisms: vec![Mechanism::Plain],
-        external_name_from: NameFrom::DistinguishedName,
-        anonymous_user: None,
-        server_properties: FieldTable::default(),
-    }
-}
-
-/// One user, who may do everything.
-fn guest() -> Declared {
-    let name: Arc<str> = "guest".into();
-    let everything: Arc<str> = ".*".into();
-    let rows = AccessRows {
-        vhosts: vec![VhostRow {
-            name: "/".into(),
-            ..VhostRow::default()
-        }],
-        users: vec![UserRow {
-            name: Arc::clone(&name),
-            password_hash: PasswordHash::sha256(b"guest", [0; 4]).encode().into(),
-            algorithm: "".into(),
-            tags: Vec::new(),
-        }],
-        permissions: vec![PermissionRow {
-            user: name,
-            vhost: "/".into(),
-            configure: Arc::clone(&everything),
-            write: Arc::clone(&everything),
-            read: everything,
-        }],
-        ..AccessRows::default()
-    };
-    Declared {
-        rows,
-        ..Declared::default()
-    }
-}
-
-fn broker(
-    durable: &Arc<MemoryStore>,
-    spill: &Arc<MemoryStore>,
-    recovered: &Recovered,
-    window: Window,
-    clock: &Arc<Clock>,
-) -> Arc<Broker> {
-    let parts = Parts {
-        stores: Stores {
-            durable: Arc::clone(durable) as Arc<dyn Store>,
-            spill: Arc::clone(spill) as Arc<dyn Store>,
-        },
-        declared: guest(),
-        loopback_users: Vec::new(),
-        checks: Arc::new(CheckAtOnce),
-        node_limits: NodeLimits::default(),
-        policies: Vec::new(),
-        window,
-        clock: Arc::clone(clock),
-        seed: [7; 32],
-    };
-    Arc::new(Broker::new(parts, recovered).expect("the store holds what a broker wrote"))
 }
 
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let (durable, spill) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
-        let window = Window {
-            messages: rng.random_range(1..8),
-            bytes: 1 << 20,
-        };
-        let now = Instant::now();
-        let clock = Arc::new(Clock::new(now, Timestamp::from_millis(1_000_000)));
-        let broker = broker(&durable, &spill, &Recovered::default(), window, &clock);
+        let node = Node::new(rng.random_range(1..8), 4000);
         let mut world = Self {
             rng,
             ledger: Ledger::default(),
             clients: Vec::new(),
-            now,
-            clock,
-            durable,
-            spill,
-            broker,
-            settings: Arc::new(settings()),
-            window,
+            node,
             serial: 0,
         };
         world.set_up();
@@ -145,13 +39,7 @@ impl World {
 
     fn connect(&mut self) -> Client {
         self.serial += 1;
-        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let connection = Connection::new(
-            Arc::clone(&self.broker),
-            Arc::clone(&self.settings),
-            peer,
-            self.now,
-        );
+        let connection = self.node.connect();
         Client::new(connection, self.serial)
     }
 
@@ -169,25 +57,24 @@ impl World {
     }
 
     pub fn step(&mut self) {
-        self.now += Duration::from_millis(self.rng.random_range(0..50));
-        self.clock.advance(self.now);
-        self.broker.timers.fire(self.clock.now());
+        self.node.advance(self.rng.random_range(0..50));
+        self.node.fire();
         let which = self.rng.random_range(0..self.clients.len());
         match self.rng.random_range(0..1000) {
             0..350 => actions::act(self, which),
             350..600 => {
                 let max = self.rng.random_range(1..200);
-                self.clients[which].feed(max, self.now);
+                self.clients[which].feed(max, self.node.now);
             }
             600..800 => {
                 let max = self.rng.random_range(1..300);
-                self.clients[which].read(max, self.now, &mut self.ledger);
+                self.clients[which].read(max, self.node.now, &mut self.ledger);
             }
-            800..880 => self.durable.commit(self.rng.random_range(1..5)),
-            880..910 => self.spill.commit(self.rng.random_range(1..5)),
+            800..880 => self.node.durable.commit(self.rng.random_range(1..5)),
+            880..910 => self.node.spill.commit(self.rng.random_range(1..5)),
             910..985 => {
-                self.durable.answer_load();
-                self.spill.answer_load();
+                self.node.durable.answer_load();
+                self.node.spill.answer_load();
             }
             985..990 => {
                 self.abort(which);
@@ -217,7 +104,7 @@ impl World {
         }
         self.ledger.order_floor = self.ledger.published.len() as u64;
         let exclusive = format!("x{}", client.serial);
-        let vhost = self.broker.vhost("/").expect("it is configured");
+        let vhost = self.node.vhost();
         let stays = vhost
             .queues()
             .iter()
@@ -227,13 +114,12 @@ impl World {
 
     /// The process dies: what was committed stays.
     fn crash(&mut self) {
-        let (durable, recovered) = self.durable.crash();
-        self.durable = Arc::new(durable);
-        self.spill = Arc::new(MemoryStore::default());
+        self.node.crash(self.node.millis());
         while !self.clients.is_empty() {
             self.abort(0);
         }
         let kept: BTreeSet<(usize, u64)> = self
+            .node
             .durable
             .messages()
             .iter()
@@ -243,7 +129,6 @@ impl World {
             })
             .collect();
         self.ledger.crashed(&kept);
-        self.broker = broker(&self.durable, &self.spill, &recovered, self.window, &self.clock);
         self.set_up();
     }
 
@@ -251,13 +136,13 @@ impl World {
     pub fn quiesce(&mut self) {
         let mut idle_rounds = 0;
         while idle_rounds < 3 {
-            let mut moved = self.durable.pending_groups() + self.spill.pending_groups() > 0;
-            self.durable.commit_all();
-            self.spill.commit_all();
-            moved |= self.durable.answer_load() | self.spill.answer_load();
+            let mut moved = self.node.durable.pending_groups() + self.node.spill.pending_groups() > 0;
+            self.node.durable.commit_all();
+            self.node.spill.commit_all();
+            moved |= self.node.durable.answer_load() | self.node.spill.answer_load();
             for client in &mut self.clients {
-                moved |= client.feed(usize::MAX, self.now);
-                moved |= client.read(usize::MAX, self.now, &mut self.ledger);
+                moved |= client.feed(usize::MAX, self.node.now);
+                moved |= client.read(usize::MAX, self.node.now, &mut self.ledger);
             }
             idle_rounds = if moved { 0 } else { idle_rounds + 1 };
         }
@@ -272,7 +157,7 @@ impl World {
     }
 
     fn check_queues(&self) {
-        let vhost = self.broker.vhost("/").expect("it is configured");
+        let vhost = self.node.vhost();
         for queue in vhost.queues() {
             let Some(index) = number(&queue.definition.name) else {
                 continue;
@@ -314,7 +199,7 @@ impl World {
         topology::delete_others(&mut self.clients[0]);
         self.quiesce();
         self.ledger.check_drained();
-        let vhost = self.broker.vhost("/").expect("it is configured");
+        let vhost = self.node.vhost();
         let mut names: Vec<String> = vhost
             .queues()
             .iter()
@@ -322,7 +207,7 @@ impl World {
             .collect();
         names.sort();
         assert_eq!(names, QUEUES, "queues that are left");
-        assert_eq!(self.durable.messages().len(), 0, "left in the durable store");
-        assert_eq!(self.spill.messages().len(), 0, "left in the spill store");
+        assert_eq!(self.node.durable.messages().len(), 0, "left in the durable store");
+        assert_eq!(self.node.spill.messages().len(), 0, "left in the spill store");
     }
 }

@@ -3,8 +3,8 @@
 use super::channel::{Channel, Consumer, Request};
 use super::client::{Client, number};
 use super::ledger::{End, QUEUES, is_durable};
-use super::wire::{self, Arg, NO_TABLE, TICKET};
 use super::world::World;
+use crate::wire::{self, Arg, NO_TABLE, TICKET};
 
 /// Confirms on the first, transactions on the third; whatever may go wrong happens on the second.
 pub const CONFIRM: u16 = 1;

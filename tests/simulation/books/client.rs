@@ -7,7 +7,7 @@ use leveret::connection::Connection;
 
 use super::channel::{Channel, Request};
 use super::ledger::{Ledger, QUEUES};
-use super::wire::{Arg, Frame, method};
+use crate::wire::{Arg, Frame, method};
 
 pub struct Client {
     pub connection: Connection,

@@ -7,8 +7,8 @@ use super::channel::{Consumer, Held, Request};
 use super::client::{Client, number};
 use super::ledger::{End, Ledger};
 use super::topology::{CONFIRM, PLAIN, TX, open};
-use super::wire::{self, Arg, NO_TABLE, TICKET};
 use super::world::World;
+use crate::wire::{self, Arg, NO_TABLE, TICKET};
 
 /// Exchange, routing key, the header `k`, and the queues that the message reaches.
 const PUBLISHES: [(&str, &str, Option<&str>, &[usize]); 13] = [

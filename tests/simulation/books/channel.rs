@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::ledger::{End, Ledger};
-use super::wire::Frame;
+use crate::wire::Frame;
 
 /// Something sent, in the order in which the broker works it off.
 #[derive(Debug)]

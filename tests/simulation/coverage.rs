@@ -1,0 +1,70 @@
+//! How often what is worth meeting was met.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// What has to happen in a run of the default length.
+pub const EVENTS: &[&str] = &[
+    "a channel ended and gave messages back",
+    "a dead letter died again at once",
+    "a dead letter would have gone in circles",
+    "a delivery was late",
+    "a late delivery was settled",
+    "a late single active consumer was taken away",
+    "a letter of at-least-once was not taken",
+    "a letter of at-least-once was taken",
+    "a message came back",
+    "a message expired",
+    "a message has rested",
+    "a message reached no queue",
+    "a message was acked",
+    "a message was dropped at the head",
+    "a message was dropped by its priority",
+    "a message was rejected",
+    "a policy changed a queue",
+    "a publish was nacked",
+    "a queue refused a message",
+    "a queue was deleted",
+    "a queue went with its last consumer",
+    "a transaction had publishes and settlements",
+    "a transaction was refused in part",
+    "an unused queue expired",
+    "dead-lettered: delivery_limit",
+    "dead-lettered: expired",
+    "dead-lettered: maxlen",
+    "dead-lettered: rejected",
+    "messages expired and others stayed",
+    "the broker died",
+    "the broker died after a commit that was not told",
+    "the broker died between two steps",
+    "the broker died in the middle of a step",
+];
+
+/// Counts by the words that say what happened.
+#[derive(Clone, Debug, Default)]
+pub struct Coverage(BTreeMap<&'static str, u64>);
+
+impl Coverage {
+    pub fn note(&mut self, event: &'static str) {
+        *self.0.entry(event).or_default() += 1;
+    }
+
+    pub fn count(&self, event: &str) -> u64 {
+        self.0.get(event).copied().unwrap_or_default()
+    }
+
+    pub fn add(&mut self, other: &Self) {
+        for (event, count) in &other.0 {
+            *self.0.entry(event).or_default() += count;
+        }
+    }
+}
+
+impl fmt::Display for Coverage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (event, count) in &self.0 {
+            writeln!(f, "{count:>9}  {event}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,308 @@
+//! The broker dies: when all is at rest, or in the middle of things that the disk has written in part.
+//!
+//! In the middle, what is left has to be what the model held after some whole number of steps. Where a step takes
+//! several transactions it may also be something in between: then each message has to be where it was before or
+//! after, and the history ends.
+
+use std::collections::BTreeMap;
+
+use rand::RngExt;
+
+use super::consumers::Place;
+use super::content::Content;
+use super::link::Event;
+use super::message::Message;
+use super::model::Model;
+use super::stage::{CONFIRM, PLAIN, Stage, TX};
+
+/// What happens while the disk writes late.
+#[derive(Default)]
+pub struct Window {
+    /// The model before, and after each step.
+    states: Vec<Model>,
+    /// What a publisher was told, or will be, and the state that this promises. Without a number it is a commit.
+    promises: Vec<(Place, Option<u64>, usize)>,
+    /// The last step is a transaction's commit, which is whole or not at all.
+    has_commit: bool,
+}
+
+/// How often a message is in a queue, by queue and number.
+type Counts = BTreeMap<(String, u64), usize>;
+
+impl Window {
+    /// A step is done.
+    pub fn note(&mut self, model: &Model) {
+        self.states.push(model.clone());
+    }
+
+    /// The step that is under way promises this to a publisher.
+    pub fn promise(&mut self, place: Place, publishes: &[u64]) {
+        let state = self.states.len();
+        self.promises
+            .extend(publishes.iter().map(|tag| (place, Some(*tag), state)));
+    }
+
+    fn promise_commit(&mut self, place: Place) {
+        self.promises.push((place, None, self.states.len()));
+    }
+
+    /// The earliest state that may be left after these events.
+    fn promised(&self, events: &[(Place, Event)]) -> usize {
+        let is_kept = |(place, tag, _): &&(Place, Option<u64>, usize)| {
+            events.iter().any(|(at, event)| {
+                let Event::Method(id, payload) = event else {
+                    return false;
+                };
+                let acked = || u64::from_be_bytes(*payload[4..].first_chunk().expect("a tag"));
+                at == place
+                    && match (id, tag) {
+                        ((60, 80), Some(tag)) => acked() == *tag || (payload[12] & 1 == 1 && acked() > *tag),
+                        ((90, 21), None) => true,
+                        _ => false,
+                    }
+            })
+        };
+        let kept = self.promises.iter().filter(is_kept);
+        kept.map(|(.., state)| *state).max().unwrap_or_default()
+    }
+}
+
+impl Stage {
+    /// The broker dies, and comes back when the wall clock shows any time.
+    pub fn crash(&mut self) {
+        let now = self.node.millis();
+        let hours = 3_600_000 * self.rng.random_range(1..5);
+        let wall_clock = match self.rng.random_range(0..10) {
+            0 => now - hours,
+            1 => now + hours,
+            _ => now + self.rng.random_range(0..50),
+        };
+        let is_unread = self.model.queues.values().any(|queue| queue.is_unread);
+        let window = (!is_unread && self.rng.random_bool(0.7)).then(|| self.work_in_vain());
+        if self.model.is_ambiguous {
+            return;
+        }
+        self.tell(&("crash", wall_clock));
+        self.model.coverage.note("the broker died");
+        self.links.clear();
+        self.node.crash(wall_clock);
+        if let Some(promised) = window {
+            self.find_what_is_left(promised);
+        }
+        self.events.clear();
+        self.model.crash(wall_clock);
+        self.tick();
+        self.compare();
+        self.connect_all();
+        self.model.step += 1;
+        self.declare_queues();
+        self.bind_again();
+    }
+
+    /// Clients work, and the disk writes some of it. Returns the earliest state that may be left.
+    fn work_in_vain(&mut self) -> usize {
+        let mut window = Window::default();
+        window.note(&self.model);
+        self.window = Some(window);
+        for _ in 0..self.rng.random_range(1..6) {
+            if self.model.is_ambiguous {
+                break;
+            }
+            self.model.step += 1;
+            let which = self.rng.random_range(0..self.links.len());
+            let channel = [CONFIRM, CONFIRM, PLAIN, TX][self.rng.random_range(0..4)];
+            let place = (self.links[which].number, channel);
+            match self.rng.random_range(0..20) {
+                0..9 => self.publish(which, place),
+                9..17 => self.settle(which, place),
+                _ => {
+                    let millis = self.rng.random_range(1..30);
+                    self.pass(millis);
+                }
+            }
+            self.compare();
+            let groups = self.rng.random_range(0..2);
+            self.node.durable.commit(groups);
+        }
+        if !self.model.is_ambiguous && self.rng.random_bool(0.3) {
+            // Its client waits for it, and does nothing more.
+            self.model.step += 1;
+            let place = (self.links[0].number, TX);
+            self.links[0].send(TX, (90, 20), &[]);
+            self.pump();
+            let window = self.window.as_mut().expect("it was just opened");
+            window.has_commit = true;
+            if self.model.promises(place) {
+                window.promise_commit(place);
+            }
+            if self.model.commit(place).is_none() {
+                self.model.is_ambiguous = true;
+            }
+            self.compare();
+        }
+        let groups = self.node.durable.pending_groups();
+        self.node.durable.commit(self.rng.random_range(0..=groups));
+        self.pump();
+        let window = self.window.as_ref().expect("it was just opened");
+        window.promised(&self.events)
+    }
+
+    /// Looks for the state that the crash has left.
+    fn find_what_is_left(&mut self, promised: usize) {
+        let Window {
+            mut states,
+            has_commit,
+            ..
+        } = self.window.take().expect("it was just opened");
+        let mut left: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+        for (queue, message) in self.node.durable.messages() {
+            left.entry(queue.to_string())
+                .or_default()
+                .push(Content::stored(&message));
+        }
+        let fitting: Vec<usize> = (0..states.len())
+            .filter(|index| states[*index].would_leave(&left))
+            .collect();
+        let Some(best) = fitting.last() else {
+            self.model
+                .coverage
+                .note("the broker died in the middle of a step");
+            if has_commit {
+                states.pop();
+            }
+            check_counts(&states, &left, promised);
+            self.model.is_ambiguous = true;
+            return;
+        };
+        assert!(
+            *best >= promised,
+            "state {promised} was promised, of {} only {fitting:?} fit what is left: {left:?}",
+            states.len()
+        );
+        self.model.coverage.note("the broker died between two steps");
+        let last = states.last().expect("there is the first");
+        if has_commit && best + 1 == states.len() {
+            self.model
+                .coverage
+                .note("the broker died after a commit that was not told");
+        }
+        let coverage = self.model.coverage.clone();
+        let mut model = states[*best].clone();
+        model.coverage = coverage;
+        for index in &fitting {
+            model.is_ambiguous |= !model.knows_the_same_as(&states[*index]);
+        }
+        model.see_what_was_seen(last);
+        model.step = last.step;
+        self.model = model;
+    }
+}
+
+/// Each message is as often where it is as it was at some time since.
+fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, promised: usize) {
+    let mut counts = Counts::new();
+    for (queue, messages) in left {
+        for message in messages {
+            *counts.entry((queue.clone(), message.id)).or_default() += 1;
+        }
+    }
+    let all: Vec<Counts> = states
+        .iter()
+        .skip(promised.saturating_sub(1))
+        .map(Model::counts)
+        .collect();
+    let totals = |counts: &Counts| {
+        let mut totals: BTreeMap<u64, usize> = BTreeMap::new();
+        for ((_, id), count) in counts {
+            *totals.entry(*id).or_default() += count;
+        }
+        totals
+    };
+    let check = |what: &dyn std::fmt::Debug, count: usize, possible: Vec<usize>| {
+        let (least, most) = (possible.iter().min(), possible.iter().max());
+        let fits = least.is_some_and(|least| *least <= count) && most.is_some_and(|most| count <= *most);
+        assert!(
+            fits,
+            "{what:?} is there {count} times, and was {possible:?} times"
+        );
+    };
+    let places = all.iter().flat_map(Counts::keys).chain(counts.keys());
+    for place in places.clone() {
+        let of = |counts: &Counts| counts.get(place).copied().unwrap_or_default();
+        check(place, of(&counts), all.iter().map(of).collect());
+    }
+    let (count, all): (_, Vec<_>) = (totals(&counts), all.iter().map(totals).collect());
+    for id in places.map(|(_, id)| id) {
+        let of = |totals: &BTreeMap<u64, usize>| totals.get(id).copied().unwrap_or_default();
+        check(id, of(&count), all.iter().map(of).collect());
+    }
+}
+
+impl Model {
+    /// Whether a crash would leave this.
+    fn would_leave(&self, left: &BTreeMap<String, Vec<Message>>) -> bool {
+        let durable = self.queues.iter().filter(|(_, queue)| queue.spec.durable);
+        let all_fit = durable.clone().all(|(name, queue)| {
+            let mut entries = self.entries(queue);
+            entries.retain(|entry| queue.keeps(&entry.message));
+            let nothing = Vec::new();
+            let found = left.get(name).unwrap_or(&nothing);
+            let each = found.iter().all(|message| {
+                let index = entries.iter().position(|entry| entry.message.is_same(message));
+                index.map(|index| entries.swap_remove(index)).is_some()
+            });
+            each && entries.is_empty()
+        });
+        all_fit && left.keys().all(|name| self.queues.contains_key(name))
+    }
+
+    /// How often each message is where it would survive.
+    fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (name, queue) in &self.queues {
+            for entry in self.entries(queue) {
+                if queue.keeps(&entry.message) {
+                    *counts.entry((name.clone(), entry.message.id)).or_default() += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    /// Whether another state says the same of the messages that both have.
+    fn knows_the_same_as(&self, other: &Self) -> bool {
+        self.queues.iter().all(|(name, queue)| {
+            let others = other
+                .queues
+                .get(name)
+                .map(|queue| other.entries(queue))
+                .unwrap_or_default();
+            self.entries(queue).iter().all(|entry| {
+                let mut others = others.iter();
+                let same = others.find(|other| other.arrival == entry.arrival);
+                same.is_some_and(|other| {
+                    (other.returns, other.rests_until) == (entry.returns, entry.rests_until)
+                }) || !queue.keeps(&entry.message)
+            })
+        })
+    }
+
+    /// What clients saw later, they saw.
+    fn see_what_was_seen(&mut self, later: &Self) {
+        for (name, queue) in &mut self.queues {
+            let Some(other) = later.queues.get(name) else {
+                continue;
+            };
+            let seen: Vec<_> = later
+                .entries(other)
+                .iter()
+                .filter(|entry| entry.seen)
+                .map(|entry| entry.arrival)
+                .collect();
+            let resting = queue.resting.iter_mut().map(|resting| &mut resting.entry);
+            for entry in queue.ready.iter_mut().chain(resting) {
+                entry.seen |= seen.contains(&entry.arrival);
+            }
+        }
+    }
+}

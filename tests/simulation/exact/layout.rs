@@ -1,0 +1,371 @@
+//! What a history has: queues with all sorts of arguments, exchanges and bindings, drawn from its seed.
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+/// What becomes of messages beyond a limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Overflow {
+    #[default]
+    DropHead,
+    RejectPublish,
+    RejectPublishDlx,
+}
+
+/// Which returns let a message rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryKind {
+    All,
+    Failed,
+    Returned,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    pub kind: RetryKind,
+    pub min: u64,
+    pub max: u64,
+}
+
+/// Where dead letters go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    pub exchange: String,
+    pub routing_key: Option<String>,
+    pub at_least_once: bool,
+}
+
+/// What counts for a queue: its arguments, and what policies and its type add. Times are milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub ttl: Option<u64>,
+    pub expires: Option<u64>,
+    pub max_length: Option<u64>,
+    pub max_bytes: Option<u64>,
+    pub overflow: Option<Overflow>,
+    pub target: Option<Target>,
+    pub delivery_limit: Option<u32>,
+    pub consumer_timeout: Option<u64>,
+    pub retry: Option<Retry>,
+}
+
+/// What a queue is declared with.
+#[derive(Clone, Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "so many switches does a declaration have"
+)]
+pub struct QueueSpec {
+    pub name: String,
+    pub durable: bool,
+    pub auto_delete: bool,
+    pub is_quorum: bool,
+    pub is_single_active: bool,
+    pub max_priority: u8,
+    pub arguments: Settings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExchangeKind {
+    Direct,
+    Fanout,
+    Topic,
+    Headers,
+}
+
+#[derive(Clone, Debug)]
+pub struct ExchangeSpec {
+    pub name: &'static str,
+    pub kind: ExchangeKind,
+    pub alternate: Option<&'static str>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    Queue(String),
+    Exchange(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    pub source: String,
+    pub destination: Destination,
+    pub key: String,
+    /// The value of `k` that a headers exchange asks for.
+    pub k: Option<String>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Layout {
+    pub queues: Vec<QueueSpec>,
+    pub exchanges: Vec<ExchangeSpec>,
+    pub bindings: Vec<Binding>,
+}
+
+impl Settings {
+    pub fn overflow(&self) -> Overflow {
+        self.overflow.unwrap_or_default()
+    }
+
+    /// What the type adds.
+    pub fn of_quorum(mut self) -> Self {
+        self.consumer_timeout.get_or_insert(1_800_000);
+        if self.target.is_some() {
+            self.delivery_limit.get_or_insert(20);
+        }
+        self
+    }
+}
+
+impl QueueSpec {
+    /// The arguments of `queue.declare`, without the table's length.
+    pub fn table(&self) -> Vec<u8> {
+        let mut table = Vec::new();
+        let mut number = |name: &str, value: Option<u64>| {
+            if let Some(value) = value {
+                key(&mut table, name, b'l');
+                table.extend(value.to_be_bytes());
+            }
+        };
+        let Settings {
+            ttl,
+            expires,
+            max_length,
+            max_bytes,
+            overflow,
+            target,
+            delivery_limit,
+            consumer_timeout,
+            retry,
+        } = &self.arguments;
+        number("x-message-ttl", *ttl);
+        number("x-expires", *expires);
+        number("x-max-length", *max_length);
+        number("x-max-length-bytes", *max_bytes);
+        number("x-delivery-limit", delivery_limit.map(u64::from));
+        number("x-consumer-timeout", *consumer_timeout);
+        number("x-delayed-retry-min", retry.map(|retry| retry.min));
+        number("x-delayed-retry-max", retry.map(|retry| retry.max));
+        let max_priority = (self.max_priority > 0).then_some(self.max_priority);
+        number("x-max-priority", max_priority.map(u64::from));
+        if let Some(target) = target {
+            text(&mut table, "x-dead-letter-exchange", &target.exchange);
+            if let Some(routing_key) = &target.routing_key {
+                text(&mut table, "x-dead-letter-routing-key", routing_key);
+            }
+            if target.at_least_once {
+                text(&mut table, "x-dead-letter-strategy", "at-least-once");
+            }
+        }
+        if let Some(overflow) = overflow {
+            text(&mut table, "x-overflow", overflow.name());
+        }
+        if let Some(retry) = retry {
+            text(&mut table, "x-delayed-retry-type", retry.kind.name());
+        }
+        if self.is_quorum {
+            text(&mut table, "x-queue-type", "quorum");
+        }
+        if self.is_single_active {
+            key(&mut table, "x-single-active-consumer", b't');
+            table.push(1);
+        }
+        table
+    }
+}
+
+impl Overflow {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::DropHead => "drop-head",
+            Self::RejectPublish => "reject-publish",
+            Self::RejectPublishDlx => "reject-publish-dlx",
+        }
+    }
+}
+
+impl RetryKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Failed => "failed",
+            Self::Returned => "returned",
+        }
+    }
+}
+
+impl ExchangeKind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Fanout => "fanout",
+            Self::Topic => "topic",
+            Self::Headers => "headers",
+        }
+    }
+}
+
+fn key(table: &mut Vec<u8>, name: &str, kind: u8) {
+    table.push(u8::try_from(name.len()).expect("short"));
+    table.extend(name.as_bytes());
+    table.push(kind);
+}
+
+/// Adds a text to a table.
+pub fn text(table: &mut Vec<u8>, name: &str, value: &str) {
+    key(table, name, b'S');
+    table.extend(u32::try_from(value.len()).expect("small").to_be_bytes());
+    table.extend(value.as_bytes());
+}
+
+/// Adds a number to a table.
+pub fn number(table: &mut Vec<u8>, name: &str, value: i64) {
+    key(table, name, b'l');
+    table.extend(value.to_be_bytes());
+}
+
+/// Adds a list of texts to a table.
+pub fn texts(table: &mut Vec<u8>, name: &str, values: &[String]) {
+    let mut list = Vec::new();
+    for value in values {
+        list.push(b'S');
+        list.extend(u32::try_from(value.len()).expect("small").to_be_bytes());
+        list.extend(value.as_bytes());
+    }
+    key(table, name, b'A');
+    table.extend(u32::try_from(list.len()).expect("small").to_be_bytes());
+    table.extend(list);
+}
+
+const EXCHANGES: [ExchangeSpec; 6] = [
+    exchange("direct", ExchangeKind::Direct, None),
+    exchange("fan", ExchangeKind::Fanout, None),
+    exchange("topic", ExchangeKind::Topic, None),
+    exchange("headers", ExchangeKind::Headers, None),
+    exchange("alternating", ExchangeKind::Direct, Some("fan")),
+    exchange("entry", ExchangeKind::Topic, Some("headers")),
+];
+
+const fn exchange(name: &'static str, kind: ExchangeKind, alternate: Option<&'static str>) -> ExchangeSpec {
+    ExchangeSpec {
+        name,
+        kind,
+        alternate,
+    }
+}
+
+/// Routing keys that publishers use, and binding keys.
+pub const KEYS: [&str; 5] = ["a", "b", "a.b", "a.b.a", "b.a"];
+const PATTERNS: [&str; 7] = ["a", "b", "a.*", "#.a", "*.b", "#", "a.#.a"];
+
+impl Layout {
+    pub fn random(rng: &mut StdRng) -> Self {
+        let count = rng.random_range(2..6);
+        let queues = (0..count)
+            .map(|index| queue(rng, format!("q{index}"), count))
+            .collect();
+        let mut layout = Self {
+            queues,
+            exchanges: EXCHANGES.to_vec(),
+            bindings: Vec::new(),
+        };
+        for _ in 0..rng.random_range(3..14) {
+            let binding = layout.binding(rng);
+            if !layout.bindings.contains(&binding) {
+                layout.bindings.push(binding);
+            }
+        }
+        layout
+    }
+
+    pub fn binding(&self, rng: &mut StdRng) -> Binding {
+        let source = &self.exchanges[rng.random_range(0..self.exchanges.len())];
+        let destination = if rng.random_bool(0.2) {
+            let exchange = &self.exchanges[rng.random_range(0..self.exchanges.len())];
+            Destination::Exchange(exchange.name.to_owned())
+        } else {
+            let queue = &self.queues[rng.random_range(0..self.queues.len())];
+            Destination::Queue(queue.name.clone())
+        };
+        let key = match source.kind {
+            ExchangeKind::Topic => PATTERNS[rng.random_range(0..PATTERNS.len())],
+            _ => KEYS[rng.random_range(0..2)],
+        };
+        let wants_k = source.kind == ExchangeKind::Headers;
+        Binding {
+            source: source.name.to_owned(),
+            destination,
+            key: key.to_owned(),
+            k: wants_k.then(|| ["x", "y"][rng.random_range(0..2)].to_owned()),
+        }
+    }
+}
+
+/// A queue among `count`.
+pub fn queue(rng: &mut StdRng, name: String, count: usize) -> QueueSpec {
+    let is_quorum = rng.random_bool(0.25);
+    QueueSpec {
+        name,
+        durable: is_quorum || rng.random_bool(0.8),
+        auto_delete: false,
+        is_quorum,
+        is_single_active: rng.random_bool(0.2),
+        max_priority: if rng.random_bool(0.35) {
+            rng.random_range(1..4)
+        } else {
+            0
+        },
+        arguments: settings(rng, count, is_quorum),
+    }
+}
+
+fn settings(rng: &mut StdRng, count: usize, is_quorum: bool) -> Settings {
+    let overflows = [
+        Overflow::DropHead,
+        Overflow::RejectPublish,
+        Overflow::RejectPublishDlx,
+    ];
+    let retries = [RetryKind::All, RetryKind::Failed, RetryKind::Returned];
+    let mut settings = Settings {
+        ttl: maybe(rng, 0.35, |rng| [0, 7, 20, 60][rng.random_range(0..4)]),
+        expires: None,
+        max_length: maybe(rng, 0.4, |rng| rng.random_range(0..5)),
+        max_bytes: maybe(rng, 0.15, |rng| rng.random_range(0..120)),
+        overflow: maybe(rng, 0.6, |rng| overflows[rng.random_range(0..3)]),
+        target: maybe(rng, 0.7, |rng| target(rng, count, is_quorum)),
+        delivery_limit: maybe(rng, 0.3, |rng| rng.random_range(0..3)),
+        consumer_timeout: maybe(rng, 0.2, |rng| rng.random_range(10..80)),
+        retry: None,
+    };
+    if settings.max_length.is_none() && settings.max_bytes.is_none() {
+        // With a limit it would count whether messages that rest were read back after a crash.
+        settings.retry = maybe(rng, 0.35, |rng| Retry {
+            kind: retries[rng.random_range(0..3)],
+            min: rng.random_range(1..30),
+            max: rng.random_range(30..60),
+        });
+    }
+    settings
+}
+
+fn target(rng: &mut StdRng, count: usize, is_quorum: bool) -> Target {
+    let exchanges = ["direct", "fan", "topic", "alternating", "nowhere"];
+    let (exchange, routing_key) = if rng.random_bool(0.75) {
+        ("", Some(format!("q{}", rng.random_range(0..count))))
+    } else {
+        let exchange = exchanges[rng.random_range(0..exchanges.len())];
+        (
+            exchange,
+            maybe(rng, 0.3, |rng| KEYS[rng.random_range(0..KEYS.len())].to_owned()),
+        )
+    };
+    Target {
+        exchange: exchange.to_owned(),
+        routing_key,
+        at_least_once: is_quorum && rng.random_bool(0.7),
+    }
+}
+
+fn maybe<T>(rng: &mut StdRng, chance: f64, value: impl FnOnce(&mut StdRng) -> T) -> Option<T> {
+    rng.random_bool(chance).then(|| value(rng))
+}

@@ -1,0 +1,207 @@
+//! A message as the model knows it, and what a death makes of it.
+
+use super::layout::{Target, number, text, texts};
+
+/// Why a message left its queue for the worse.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    Rejected,
+    Expired,
+    MaxLength,
+    DeliveryLimit,
+}
+
+impl Reason {
+    /// Its name in `x-death`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expired => "expired",
+            Self::MaxLength => "maxlen",
+            Self::DeliveryLimit => "delivery_limit",
+        }
+    }
+
+    /// What coverage calls it.
+    pub fn event(self) -> &'static str {
+        match self {
+            Self::Rejected => "dead-lettered: rejected",
+            Self::Expired => "dead-lettered: expired",
+            Self::MaxLength => "dead-lettered: maxlen",
+            Self::DeliveryLimit => "dead-lettered: delivery_limit",
+        }
+    }
+}
+
+/// An entry of `x-death`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub queue: String,
+    pub reason: String,
+    pub count: i64,
+    pub exchange: String,
+    pub routing_keys: Vec<String>,
+    /// Seconds since the epoch.
+    pub time: u64,
+    pub expiration: Option<String>,
+}
+
+/// What `x-first-death-…` and `x-last-death-…` say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    pub exchange: String,
+    pub queue: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Message {
+    /// The number that its body begins with.
+    pub id: u64,
+    pub body_len: u64,
+    pub exchange: String,
+    pub routing_key: String,
+    pub copies: Vec<String>,
+    /// Routing keys that nobody sees.
+    pub blind_copies: Vec<String>,
+    pub persistent: bool,
+    pub priority: Option<u8>,
+    pub expiration: Option<u64>,
+    /// The header `k`.
+    pub k: Option<String>,
+    /// The header `x-delay`.
+    pub delay: Option<i64>,
+    /// The header `x-deduplication-header`.
+    pub duplicate_key: Option<String>,
+    /// The latest first.
+    pub deaths: Vec<Death>,
+    pub first: Option<Summary>,
+    pub last: Option<Summary>,
+}
+
+impl Message {
+    /// All routing keys, while it is on its way from its publisher.
+    pub fn routing_keys(&self) -> Vec<String> {
+        let mut keys = vec![self.routing_key.clone()];
+        keys.extend(self.copies.iter().chain(&self.blind_copies).cloned());
+        keys
+    }
+
+    /// Whether a client would see the same.
+    pub fn is_same(&self, other: &Self) -> bool {
+        // Who differs mostly differs in this.
+        self.id == other.id
+            && Self {
+                blind_copies: Vec::new(),
+                ..self.clone()
+            } == Self {
+                blind_copies: Vec::new(),
+                ..other.clone()
+            }
+    }
+
+    /// The message's properties, as its publisher sends them.
+    pub fn properties(&self) -> Vec<u8> {
+        let mut headers = Vec::new();
+        if let Some(k) = &self.k {
+            text(&mut headers, "k", k);
+        }
+        if let Some(key) = &self.duplicate_key {
+            text(&mut headers, "x-deduplication-header", key);
+        }
+        if let Some(delay) = self.delay {
+            number(&mut headers, "x-delay", delay);
+        }
+        for (name, keys) in [("CC", &self.copies), ("BCC", &self.blind_copies)] {
+            if !keys.is_empty() {
+                texts(&mut headers, name, keys);
+            }
+        }
+        let mut flags = 0;
+        let mut values = Vec::new();
+        if !headers.is_empty() {
+            flags |= 1 << 13;
+            values.extend(u32::try_from(headers.len()).expect("small").to_be_bytes());
+            values.extend(headers);
+        }
+        if self.persistent {
+            flags |= 1 << 12;
+            values.push(2);
+        }
+        if let Some(priority) = self.priority {
+            flags |= 1 << 11;
+            values.push(priority);
+        }
+        if let Some(expiration) = self.expiration {
+            flags |= 1 << 8;
+            let text = expiration.to_string();
+            values.push(u8::try_from(text.len()).expect("short"));
+            values.extend(text.as_bytes());
+        }
+        [&u16::to_be_bytes(flags)[..], &values[..]].concat()
+    }
+}
+
+/// A dead message on its way.
+#[derive(Clone, Debug)]
+pub struct Burial {
+    pub message: Message,
+    pub routing_keys: Vec<String>,
+    /// Queues that it may not enter: no consumer had a hand in the cycle.
+    closed: Vec<String>,
+}
+
+impl Burial {
+    pub fn new(message: &Message, reason: Reason, queue: &str, target: &Target, now: u64) -> Self {
+        let mut message = message.clone();
+        let mut keys = vec![message.routing_key.clone()];
+        keys.extend(message.copies.iter().cloned());
+        let is_it = |death: &Death| death.queue == queue && death.reason == reason.name();
+        let death = match message.deaths.iter().position(is_it) {
+            Some(index) => {
+                let death = message.deaths.remove(index);
+                Death {
+                    count: death.count + 1,
+                    ..death
+                }
+            }
+            None => Death {
+                queue: queue.to_owned(),
+                reason: reason.name().to_owned(),
+                count: 1,
+                exchange: message.exchange.clone(),
+                routing_keys: keys.clone(),
+                time: now / 1000,
+                expiration: message.expiration.map(|expiration| expiration.to_string()),
+            },
+        };
+        message.deaths.insert(0, death);
+        let summary = Summary {
+            exchange: message.exchange.clone(),
+            queue: queue.to_owned(),
+            reason: reason.name().to_owned(),
+        };
+        message.first.get_or_insert(summary.clone());
+        message.last = Some(summary);
+        let routing_keys = match &target.routing_key {
+            Some(key) => vec![key.clone()],
+            None => keys,
+        };
+        message.exchange.clone_from(&target.exchange);
+        message.routing_key.clone_from(&routing_keys[0]);
+        message.expiration = None;
+        message.blind_copies.clear();
+        let since_rejected = |death: &&Death| death.reason != Reason::Rejected.name();
+        let deaths = message.deaths.iter().take_while(since_rejected);
+        let closed = deaths.map(|death| death.queue.clone()).collect();
+        Self {
+            message,
+            routing_keys,
+            closed,
+        }
+    }
+
+    pub fn may_enter(&self, queue: &str) -> bool {
+        !self.closed.iter().any(|closed| closed == queue)
+    }
+}

@@ -1,0 +1,163 @@
+//! A broker and its stores in one thread, and the time that it lives in.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use amq_protocol::types::FieldTable;
+use leveret::broker::certificate::NameFrom;
+use leveret::broker::changes::Declared;
+use leveret::broker::limits::NodeLimits;
+use leveret::broker::login::CheckAtOnce;
+use leveret::broker::password::PasswordHash;
+use leveret::broker::queue::level::Window;
+use leveret::broker::vhost::{Stores, Vhost};
+use leveret::broker::{Broker, Parts};
+use leveret::clock::{Clock, Timestamp};
+use leveret::connection::sasl::Mechanism;
+use leveret::connection::{Connection, Settings};
+use leveret::store::access::{AccessRows, PermissionRow, UserRow, VhostRow};
+use leveret::store::memory::MemoryStore;
+use leveret::store::{Recovered, Store};
+
+/// What the wall clock shows in the beginning, ms.
+const BEGINNING: u64 = 1_000_000_000;
+
+pub struct Node {
+    pub now: Instant,
+    pub durable: Arc<MemoryStore>,
+    pub spill: Arc<MemoryStore>,
+    pub broker: Arc<Broker>,
+    settings: Arc<Settings>,
+    window: Window,
+}
+
+impl Node {
+    pub fn new(window_messages: usize, pending_bytes_max: usize) -> Self {
+        let window = Window {
+            messages: window_messages,
+            bytes: 1 << 20,
+        };
+        let (durable, spill) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
+        let now = Instant::now();
+        let clock = Arc::new(Clock::new(now, Timestamp::from_millis(BEGINNING)));
+        let broker = broker(&durable, &spill, &Recovered::default(), window, clock);
+        Self {
+            now,
+            durable,
+            spill,
+            broker,
+            settings: Arc::new(settings(pending_bytes_max)),
+            window,
+        }
+    }
+
+    /// What the broker's clock shows, ms.
+    pub fn millis(&self) -> u64 {
+        self.broker.clock.now().millis()
+    }
+
+    pub fn vhost(&self) -> Arc<Vhost> {
+        self.broker.vhost("/").expect("it is configured")
+    }
+
+    pub fn connect(&self) -> Connection {
+        let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        Connection::new(
+            Arc::clone(&self.broker),
+            Arc::clone(&self.settings),
+            peer,
+            self.now,
+        )
+    }
+
+    /// Time goes on; nobody is called.
+    pub fn advance(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+        self.broker.clock.advance(self.now);
+    }
+
+    /// Calls whoever asked to be called by now.
+    pub fn fire(&self) {
+        self.broker.timers.fire(self.broker.clock.now());
+    }
+
+    /// The process dies, and another one starts from what was committed, at a time that the wall clock shows by then.
+    pub fn crash(&mut self, wall_clock: u64) {
+        let (durable, recovered) = self.durable.crash();
+        self.durable = Arc::new(durable);
+        self.spill = Arc::new(MemoryStore::default());
+        let clock = Arc::new(Clock::new(self.now, Timestamp::from_millis(wall_clock)));
+        self.broker = broker(&self.durable, &self.spill, &recovered, self.window, clock);
+    }
+}
+
+fn settings(pending_bytes_max: usize) -> Settings {
+    Settings {
+        frame_max: 4096,
+        initial_frame_max: 4096,
+        channel_max: 8,
+        heartbeat: 0,
+        handshake_timeout: Duration::from_secs(10),
+        message_size_max: 1 << 20,
+        pending_bytes_max,
+        mechanisms: vec![Mechanism::Plain],
+        external_name_from: NameFrom::DistinguishedName,
+        anonymous_user: None,
+        server_properties: FieldTable::default(),
+    }
+}
+
+/// One user, who may do everything.
+fn guest() -> Declared {
+    let name: Arc<str> = "guest".into();
+    let everything: Arc<str> = ".*".into();
+    let rows = AccessRows {
+        vhosts: vec![VhostRow {
+            name: "/".into(),
+            ..VhostRow::default()
+        }],
+        users: vec![UserRow {
+            name: Arc::clone(&name),
+            password_hash: PasswordHash::sha256(b"guest", [0; 4]).encode().into(),
+            algorithm: "".into(),
+            tags: Vec::new(),
+        }],
+        permissions: vec![PermissionRow {
+            user: name,
+            vhost: "/".into(),
+            configure: Arc::clone(&everything),
+            write: Arc::clone(&everything),
+            read: everything,
+        }],
+        ..AccessRows::default()
+    };
+    Declared {
+        rows,
+        ..Declared::default()
+    }
+}
+
+fn broker(
+    durable: &Arc<MemoryStore>,
+    spill: &Arc<MemoryStore>,
+    recovered: &Recovered,
+    window: Window,
+    clock: Arc<Clock>,
+) -> Arc<Broker> {
+    let parts = Parts {
+        stores: Stores {
+            durable: Arc::clone(durable) as Arc<dyn Store>,
+            spill: Arc::clone(spill) as Arc<dyn Store>,
+        },
+        declared: guest(),
+        loopback_users: Vec::new(),
+        checks: Arc::new(CheckAtOnce),
+        node_limits: NodeLimits::default(),
+        policies: Vec::new(),
+        window,
+        clock,
+        seed: [7; 32],
+    };
+    Arc::new(Broker::new(parts, recovered).expect("the store holds what a broker wrote"))
+}
