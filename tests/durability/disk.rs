@@ -172,14 +172,14 @@ fn publishers_are_blocked_before_the_disk_is_full_and_go_on_when_consumers_made_
     let mut consumer = Client::connect(server.address()).unwrap();
     consumer.qos(200).unwrap();
     consumer.consume("queue").unwrap();
-    let published = publisher.published;
+    let last = publisher.published;
     for _ in 0..confirmed {
         let delivery = consumer.expect_delivery();
         consumer.ack(delivery.tag, false);
     }
     consumer.flush().unwrap();
     server.logged(&["WARN", "disk alarm cleared"]);
-    while confirmed < published {
+    while confirmed < last {
         match publisher.expect_event().unwrap() {
             Event::Confirm { tag, .. } => confirmed = tag,
             Event::Blocked(_) => {}
