@@ -10,6 +10,7 @@ use rand::RngExt;
 
 use super::consumers::Place;
 use super::content::Content;
+use super::detours::LATE;
 use super::link::Event;
 use super::message::Message;
 use super::model::Model;
@@ -154,9 +155,18 @@ impl Stage {
             has_commit,
             ..
         } = self.window.take().expect("it was just opened");
+        // A queue that is left may be empty.
         let mut left: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+        for queue in self.node.vhost().queues() {
+            left.insert(queue.definition.name.to_string(), Vec::new());
+        }
         for (queue, message) in self.node.durable.messages() {
             left.entry(queue.to_string())
+                .or_default()
+                .push(Content::stored(&message));
+        }
+        for message in self.node.durable.delayed_messages() {
+            left.entry(LATE.to_owned())
                 .or_default()
                 .push(Content::stored(&message));
         }
@@ -245,15 +255,22 @@ impl Model {
         let all_fit = durable.clone().all(|(name, queue)| {
             let mut entries = self.entries(queue);
             entries.retain(|entry| queue.keeps(&entry.message));
-            let nothing = Vec::new();
-            let found = left.get(name).unwrap_or(&nothing);
+            let Some(found) = left.get(name) else { return false };
             let each = found.iter().all(|message| {
                 let index = entries.iter().position(|entry| entry.message.is_same(message));
                 index.map(|index| entries.swap_remove(index)).is_some()
             });
             each && entries.is_empty()
         });
-        all_fit && left.keys().all(|name| self.queues.contains_key(name))
+        let mut delayed: Vec<&Message> = self.delayed.iter().map(|delayed| &delayed.message).collect();
+        let mut found = left.get(LATE).into_iter().flatten();
+        let all_wait = found.all(|message| {
+            let index = delayed.iter().position(|other| other.is_same(message));
+            index.map(|index| delayed.swap_remove(index)).is_some()
+        });
+        let is_there =
+            |name: &String| name == LATE || self.queues.get(name).is_some_and(|queue| queue.spec.durable);
+        all_fit && all_wait && delayed.is_empty() && left.keys().all(is_there)
     }
 
     /// How often each message is where it would survive.
@@ -265,6 +282,9 @@ impl Model {
                     *counts.entry((name.clone(), entry.message.id)).or_default() += 1;
                 }
             }
+        }
+        for delayed in &self.delayed {
+            *counts.entry((LATE.to_owned(), delayed.message.id)).or_default() += 1;
         }
         counts
     }

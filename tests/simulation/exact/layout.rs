@@ -3,6 +3,8 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::detours::{LATE, ONCE, WINDOW};
+
 /// What becomes of messages beyond a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Overflow {
@@ -174,6 +176,26 @@ impl QueueSpec {
     }
 }
 
+impl ExchangeSpec {
+    /// Its type and arguments, without the table's length.
+    pub fn declaration(&self) -> (&'static str, Vec<u8>) {
+        let mut table = Vec::new();
+        if let Some(alternate) = self.alternate {
+            text(&mut table, "alternate-exchange", alternate);
+        }
+        if self.name == LATE {
+            text(&mut table, "x-delayed-type", self.kind.name());
+            return ("x-delayed-message", table);
+        }
+        if self.name == ONCE {
+            key(&mut table, "x-message-deduplication", b't');
+            table.push(1);
+            number(&mut table, "x-cache-ttl", i64::try_from(WINDOW).expect("small"));
+        }
+        (self.kind.name(), table)
+    }
+}
+
 impl Overflow {
     pub fn name(self) -> &'static str {
         match self {
@@ -237,14 +259,19 @@ pub fn texts(table: &mut Vec<u8>, name: &str, values: &[String]) {
     table.extend(list);
 }
 
-const EXCHANGES: [ExchangeSpec; 6] = [
+const EXCHANGES: [ExchangeSpec; 8] = [
     exchange("direct", ExchangeKind::Direct, None),
     exchange("fan", ExchangeKind::Fanout, None),
     exchange("topic", ExchangeKind::Topic, None),
     exchange("headers", ExchangeKind::Headers, None),
     exchange("alternating", ExchangeKind::Direct, Some("fan")),
     exchange("entry", ExchangeKind::Topic, Some("headers")),
+    exchange(LATE, ExchangeKind::Direct, None),
+    exchange(ONCE, ExchangeKind::Fanout, None),
 ];
+
+/// So many of them just route.
+pub const PLAIN_EXCHANGES: usize = 6;
 
 const fn exchange(name: &'static str, kind: ExchangeKind, alternate: Option<&'static str>) -> ExchangeSpec {
     ExchangeSpec {
@@ -281,7 +308,7 @@ impl Layout {
     pub fn binding(&self, rng: &mut StdRng) -> Binding {
         let source = &self.exchanges[rng.random_range(0..self.exchanges.len())];
         let destination = if rng.random_bool(0.2) {
-            let exchange = &self.exchanges[rng.random_range(0..self.exchanges.len())];
+            let exchange = &self.exchanges[rng.random_range(0..PLAIN_EXCHANGES)];
             Destination::Exchange(exchange.name.to_owned())
         } else {
             let queue = &self.queues[rng.random_range(0..self.queues.len())];
@@ -349,7 +376,7 @@ fn settings(rng: &mut StdRng, count: usize, is_quorum: bool) -> Settings {
 }
 
 fn target(rng: &mut StdRng, count: usize, is_quorum: bool) -> Target {
-    let exchanges = ["direct", "fan", "topic", "alternating", "nowhere"];
+    let exchanges = ["direct", "fan", "topic", "alternating", "nowhere", LATE];
     let (exchange, routing_key) = if rng.random_bool(0.75) {
         ("", Some(format!("q{}", rng.random_range(0..count))))
     } else {

@@ -155,7 +155,11 @@ impl Burial {
     pub fn new(message: &Message, reason: Reason, queue: &str, target: &Target, now: u64) -> Self {
         let mut message = message.clone();
         let mut keys = vec![message.routing_key.clone()];
-        keys.extend(message.copies.iter().cloned());
+        // CC counts no more once a queue has named another key.
+        let last_key = message.deaths.first().map(|death| &death.routing_keys[0]);
+        if last_key.is_none_or(|key| *key == message.routing_key) {
+            keys.extend(message.copies.iter().cloned());
+        }
         let is_it = |death: &Death| death.queue == queue && death.reason == reason.name();
         let death = match message.deaths.iter().position(is_it) {
             Some(index) => {

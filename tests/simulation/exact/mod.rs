@@ -4,14 +4,17 @@
 //! is allowed: which of several consumers of one priority gets a message. Messages that reach one queue by different
 //! ways in one step have no order; if such an order would decide what a limit lets in, the history ends there.
 
+mod burial;
 mod consumers;
 mod content;
 mod crash;
+mod detours;
 mod layout;
 mod link;
 mod message;
 mod model;
 mod policies;
+mod publishing;
 mod queue;
 mod routing;
 mod stage;
@@ -29,9 +32,9 @@ use stage::{PLAIN, ROUNDS_MAX, Stage};
 pub const SEEDS: u64 = 1000;
 
 /// Seeds that failed, or would without what was mended since: a queue was too long after a crash (5); a message rested
-/// for hours because the clock was set back (251); a dead letter that its queue keeps came back without its flag (103);
-/// an auto-delete queue stayed when its last consumer was late (1359).
-pub const REGRESSIONS: &[u64] = &[5, 251, 103, 1359];
+/// for hours because the clock was set back (251); a dead letter that its queue keeps came back without its flag (284);
+/// an auto-delete queue stayed when its last consumer was late (540).
+pub const REGRESSIONS: &[u64] = &[5, 251, 284, 540];
 
 const STEPS: u64 = 120;
 

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::consumers::Place;
 use super::content::Content;
-use super::layout::{Overflow, Settings};
-use super::message::{Burial, Message, Reason};
+use super::detours::{Delayed, Known};
+use super::layout::Overflow;
+use super::message::{Message, Reason};
 use super::policies::PolicySpec;
 use super::queue::{Arrival, Entry, Letter, Queue};
 use super::routing::Topology;
@@ -41,6 +42,10 @@ pub struct Model {
     pub queues: BTreeMap<String, Queue>,
     pub topology: Topology,
     pub policies: Vec<PolicySpec>,
+    /// What [`LATE`](super::detours::LATE) delays.
+    pub delayed: Vec<Delayed>,
+    /// Keys that [`ONCE`](super::detours::ONCE) has seen.
+    pub known: BTreeMap<String, Known>,
     pub channels: BTreeMap<Place, Channel>,
     pub held: BTreeMap<(Place, u64), Held>,
     pub observed: Observed,
@@ -63,6 +68,8 @@ impl Model {
             queues: BTreeMap::new(),
             topology,
             policies: Vec::new(),
+            delayed: Vec::new(),
+            known: BTreeMap::new(),
             channels: BTreeMap::new(),
             held: BTreeMap::new(),
             observed: Observed::new(),
@@ -91,7 +98,7 @@ impl Model {
     }
 
     /// The queues that take a message, each with the messages for it: those of one queue in order.
-    fn groups(&self, messages: &[(Message, Vec<String>)]) -> Vec<(String, Vec<usize>)> {
+    pub fn groups(&self, messages: &[(Message, Vec<String>)]) -> Vec<(String, Vec<usize>)> {
         let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
         for (index, (_, queues)) in messages.iter().enumerate() {
             for queue in queues.iter().filter(|queue| self.queues.contains_key(*queue)) {
@@ -119,7 +126,7 @@ impl Model {
     }
 
     /// Messages enter a queue, if it takes them. Returns which it refused, and who died.
-    fn publish_into(&mut self, name: &str, messages: Vec<Message>) -> (Vec<usize>, Vec<Letter>) {
+    pub fn publish_into(&mut self, name: &str, messages: Vec<Message>) -> (Vec<usize>, Vec<Letter>) {
         let (mut refused, mut letters) = (Vec::new(), Vec::new());
         self.begin_way(name);
         for (index, message) in messages.into_iter().enumerate() {
@@ -323,78 +330,5 @@ impl Model {
         let limit = usize::from(self.channels[&consumer.place].limit);
         let has_room = consumer.no_ack || limit == 0 || self.outstanding(consumer.place) < limit;
         has_room && queue.is_willing(consumer)
-    }
-
-    /// Dead letters go where they should, and on from there if they die again.
-    pub fn bury(&mut self, queue: &str, letters: Vec<Letter>) {
-        let settings = self.queue(queue).settings.clone();
-        let mut ahead = VecDeque::from([(queue.to_owned(), settings, letters)]);
-        while let Some((queue, settings, letters)) = ahead.pop_front() {
-            let is_unread = self.queues.get(&queue).is_some_and(|queue| queue.is_unread);
-            if is_unread {
-                // It was read from the disk in an order that is not foreseen here.
-                for letter in letters {
-                    self.bury_together(&queue, &settings, &[letter], &mut ahead);
-                }
-            } else {
-                self.bury_together(&queue, &settings, &letters, &mut ahead);
-            }
-        }
-    }
-
-    fn bury_together(
-        &mut self,
-        queue: &str,
-        settings: &Settings,
-        letters: &[Letter],
-        ahead: &mut VecDeque<(String, Settings, Vec<Letter>)>,
-    ) {
-        let Some(target) = &settings.target else { return };
-        let mut routed = Vec::new();
-        for letter in letters {
-            self.coverage.note(letter.reason.event());
-            let burial = Burial::new(&letter.message, letter.reason, queue, target, self.now);
-            let mut queues = self.topology.route(
-                &target.exchange,
-                &burial.routing_keys,
-                &burial.message,
-                &self.queues,
-            );
-            let count = queues.len();
-            queues.retain(|queue| burial.may_enter(queue));
-            if queues.len() < count {
-                self.coverage.note("a dead letter would have gone in circles");
-            }
-            routed.push((burial.message, queues));
-        }
-        let mut is_taken = vec![false; letters.len()];
-        for (taker, indices) in self.groups(&routed) {
-            let messages = indices.iter().map(|index| routed[*index].0.clone()).collect();
-            let (mut refused, dead) = self.publish_into(&taker, messages);
-            let settings = self.queue(&taker).settings.clone();
-            if settings.overflow() == Overflow::RejectPublishDlx && settings.target.is_some() {
-                // They were dead-lettered again.
-                refused.clear();
-            }
-            for (position, index) in indices.iter().enumerate() {
-                is_taken[*index] |= !refused.contains(&position);
-            }
-            if !dead.is_empty() {
-                self.coverage.note("a dead letter died again at once");
-                ahead.push_back((taker, settings, dead));
-            }
-        }
-        let now = self.now;
-        for (letter, is_taken) in letters.iter().zip(is_taken) {
-            let Some(which) = letter.kept else { continue };
-            self.coverage.note(if is_taken {
-                "a letter of at-least-once was taken"
-            } else {
-                "a letter of at-least-once was not taken"
-            });
-            if let Some(queue) = self.queues.get_mut(queue) {
-                queue.buried(which, is_taken, now);
-            }
-        }
     }
 }

@@ -128,16 +128,22 @@ impl Model {
 
     /// Policies are others from now on.
     fn apply_policies(&mut self) {
-        let names: Vec<String> = self.queues.keys().cloned().collect();
-        for name in names {
-            let settings = self.settings_of(&name);
-            if self.queue(&name).settings != settings {
-                self.coverage.note("a policy changed a queue");
-                self.queue(&name).settings = settings;
-                self.begin_way(&name);
-                self.dispatch_and_bury(&name);
-                self.is_ambiguous |= self.queue(&name).is_contested();
-            }
+        let names = self.queues.keys().cloned();
+        let mut changed: Vec<(String, Settings)> = names
+            .map(|name| (name.clone(), self.settings_of(&name)))
+            .collect();
+        changed.retain(|(name, settings)| self.queues[name].settings != *settings);
+        let count = changed.len();
+        for (name, settings) in changed {
+            self.coverage.note("a policy changed a queue");
+            self.queue(&name).settings = settings;
+            self.begin_way(&name);
+            let mut letters = Vec::new();
+            self.dispatch(&name, &mut letters);
+            // The next queue may have its new settings before they come, or after.
+            self.is_ambiguous |= count > 1 && !letters.is_empty();
+            self.bury(&name, letters);
+            self.is_ambiguous |= self.queue(&name).is_contested();
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Entry {
     ready_since: (u64, u64),
     pub priority: u8,
     pub expires_at: Option<u64>,
-    /// Until when it rests, or has rested last.
+    /// Until when it rests, or has rested last, as it is on disk.
     pub rests_until: Option<u64>,
     /// How often it was handed out and came back.
     pub returns: u32,

@@ -144,11 +144,8 @@ impl Stage {
     }
 
     fn declare_exchange(&mut self, spec: &ExchangeSpec) {
-        let mut table = Vec::new();
-        if let Some(alternate) = spec.alternate {
-            text(&mut table, "alternate-exchange", alternate);
-        }
-        let kind = Arg::Short(spec.kind.name());
+        let (kind, table) = spec.declaration();
+        let kind = Arg::Short(kind);
         let args = [
             TICKET,
             Arg::Short(spec.name),
@@ -363,6 +360,19 @@ impl Stage {
             left.retain(|entry| queue.keeps(&entry.message));
             assert!(left.is_empty(), "{name} has not stored {left:?}");
         }
+        let mut left: Vec<&Message> = self
+            .model
+            .delayed
+            .iter()
+            .map(|delayed| &delayed.message)
+            .collect();
+        for message in self.node.durable.delayed_messages() {
+            let message = Content::stored(&message);
+            let found = left.iter().position(|other| other.is_same(&message));
+            let found = found.unwrap_or_else(|| panic!("delayed on disk is {message:?}, beside {left:?}"));
+            left.swap_remove(found);
+        }
+        assert!(left.is_empty(), "not delayed on disk: {left:?}");
         assert!(stored.is_empty(), "these have no queue: {stored:?}");
     }
 }

@@ -6,6 +6,7 @@ use super::queue::{Queue, Resting, Return};
 impl Model {
     /// Each queue does what time demands.
     pub fn tick(&mut self) {
+        self.release_due();
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
             let now = self.now;
@@ -121,6 +122,7 @@ impl Model {
     pub fn crash(&mut self, now: u64) {
         self.now = now;
         self.channels.clear();
+        self.known.retain(|_, known| known.is_stored);
         for (_, held) in std::mem::take(&mut self.held) {
             if let Some(entry) = held.entry
                 && let Some(queue) = self.queues.get_mut(&held.queue)
@@ -151,11 +153,11 @@ impl Queue {
         self.ready.extend(self.dying.drain(..).map(|dying| dying.entry));
         self.ready
             .extend(self.resting.drain(..).map(|resting| resting.entry));
-        // The clock may have been set back: then some rest again, but not for longer than they may.
+        // The clock may have been set back: then some rest again, but not for longer than they may. On disk it
+        // stays as it was.
         let longest = self.settings.retry.map_or(0, |retry| retry.max);
-        for mut entry in std::mem::take(&mut self.ready) {
+        for entry in std::mem::take(&mut self.ready) {
             let until = entry.rests_until.map(|until| until.min(now + longest));
-            entry.rests_until = until;
             match until.filter(|until| *until > now) {
                 None => self.ready.push(entry),
                 Some(until) => self.resting.push(Resting {

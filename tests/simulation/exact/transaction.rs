@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::consumers::{Consumer, Place};
 use super::content::Content;
+use super::detours::Detour;
 use super::message::{Message, Reason};
 use super::model::{Held, Model};
 use super::queue::{Entry, Return};
@@ -77,19 +78,17 @@ impl Model {
     /// A channel publishes messages, each mandatory or not, so that the broker reads all at once.
     pub fn publishes(&mut self, place: Place, messages: Vec<(Message, bool)>) -> Told {
         let mut told = Told::default();
-        let mut routed = Vec::new();
+        let (mut routed, mut detours) = (Vec::new(), Vec::new());
         for (message, is_mandatory) in messages {
-            let keys = message.routing_keys();
-            let queues = self
-                .topology
-                .route(&message.exchange, &keys, &message, &self.queues);
-            if queues.is_empty() {
+            let (queues, detour) = self.pass(&message, is_mandatory);
+            if queues.is_empty() && matches!(detour, Detour::None) {
                 self.coverage.note("a message reached no queue");
                 if is_mandatory {
                     told.returned.push(message.id);
                 }
             }
             routed.push((message, queues));
+            detours.push(detour);
         }
         let channel = self.channel(place);
         if channel.mode == Mode::Transaction {
@@ -99,8 +98,10 @@ impl Model {
         }
         let is_confirmed = channel.mode == Mode::Confirm;
         for (index, is_refused) in self.publish(&routed).into_iter().enumerate() {
+            let is_refused = self.settle_detour(&detours[index], is_refused);
             if is_confirmed {
-                let is_promised = !is_refused && self.is_kept(&routed[index]);
+                let is_delayed = matches!(detours[index], Detour::Delayed);
+                let is_promised = is_delayed || (!is_refused && self.is_kept(&routed[index]));
                 let channel = self.channel(place);
                 channel.last_publish += 1;
                 told.confirmed.push((channel.last_publish, !is_refused));
@@ -113,10 +114,12 @@ impl Model {
         told
     }
 
-    /// Whether a message goes to a queue that keeps it over a crash.
+    /// Whether a message, and what becomes of it at once, is on disk when it is confirmed. What a queue that is not
+    /// durable does with it is not waited for.
     fn is_kept(&self, (message, queues): &(Message, Vec<String>)) -> bool {
         let mut queues = queues.iter().filter_map(|name| self.queues.get(name));
-        queues.any(|queue| queue.keeps(message))
+        let are_durable = queues.clone().all(|queue| queue.spec.durable);
+        are_durable && queues.any(|queue| queue.keeps(message))
     }
 
     /// Whether a transaction publishes anything that has to be on disk before it is committed.
@@ -233,6 +236,9 @@ impl Model {
         self.committing = None;
         if is_refused {
             self.coverage.note("a transaction was refused in part");
+            // What a consumer without acks was given on its way out is lost, and nobody saw it.
+            let mut consumers = self.queues.values().flat_map(|queue| &queue.consumers);
+            self.is_ambiguous |= consumers.any(|consumer| consumer.place == place && consumer.no_ack);
             self.end_channel(place);
             return None;
         }

@@ -1,0 +1,138 @@
+//! What clients publish, and what they are told of it.
+
+use rand::RngExt;
+
+use super::consumers::Place;
+use super::content::Kind;
+use super::detours::{LATE, ONCE};
+use super::layout::{KEYS, PLAIN_EXCHANGES};
+use super::link::Event;
+use super::message::Message;
+use super::stage::{Stage, TX, shown};
+use super::transaction::Told;
+use super::volatile::VOLATILE;
+use crate::wire::{Arg, TICKET};
+
+impl Stage {
+    fn message(&mut self, exchange: &str, routing_key: &str, priority: Option<u8>) -> Message {
+        let rng = &mut self.rng;
+        self.published += 1;
+        Message {
+            id: self.published,
+            body_len: rng.random_range(8..40),
+            exchange: exchange.to_owned(),
+            routing_key: routing_key.to_owned(),
+            persistent: rng.random_bool(0.7),
+            priority,
+            expiration: rng
+                .random_bool(0.2)
+                .then(|| [0, 5, 20, 100][rng.random_range(0..4)]),
+            ..Message::default()
+        }
+    }
+
+    fn delay(&mut self, exchange: &str) -> Option<i64> {
+        let delays = [-5, 0, 5, 5, 20, 60, 200];
+        let is_delayed = exchange == LATE && self.rng.random_bool(0.9);
+        is_delayed.then(|| delays[self.rng.random_range(0..delays.len())])
+    }
+
+    fn duplicate_key(&mut self, exchange: &str) -> Option<String> {
+        let has_key = exchange == ONCE && self.rng.random_bool(0.9);
+        has_key.then(|| format!("k{}", self.rng.random_range(0..3)))
+    }
+
+    pub fn publish(&mut self, which: usize, place: Place) {
+        let count = if self.rng.random_bool(0.3) {
+            self.rng.random_range(2..5)
+        } else {
+            1
+        };
+        let is_volatile = place.1 != TX && self.rng.random_bool(0.1);
+        let (exchange, key) = if is_volatile {
+            (String::new(), VOLATILE.to_owned())
+        } else if self.rng.random_bool(0.6) {
+            let index = self.rng.random_range(0..self.layout.queues.len());
+            (String::new(), self.layout.queues[index].name.clone())
+        } else {
+            let all = self.layout.exchanges.len();
+            let count = if place.1 == TX { PLAIN_EXCHANGES } else { all };
+            let index = self.rng.random_range(0..count);
+            let key = KEYS[self.rng.random_range(0..KEYS.len())];
+            (self.layout.exchanges[index].name.to_owned(), key.to_owned())
+        };
+        let priority = self.rng.random_bool(0.5).then(|| self.rng.random_range(0..5));
+        let k = self
+            .rng
+            .random_bool(0.4)
+            .then(|| ["x", "y"][self.rng.random_range(0..2)].to_owned());
+        let mut keys = |chance| {
+            let is_wanted = self.rng.random_bool(chance);
+            let key = is_wanted.then(|| format!("q{}", self.rng.random_range(0..4)));
+            key.into_iter().collect::<Vec<_>>()
+        };
+        let (copies, blind_copies) = (keys(0.1), keys(0.05));
+        let is_mandatory = self.rng.random_bool(0.4);
+        let mut messages = Vec::new();
+        for _ in 0..count {
+            let message = Message {
+                k: k.clone(),
+                copies: copies.clone(),
+                blind_copies: blind_copies.clone(),
+                delay: self.delay(&exchange),
+                duplicate_key: self.duplicate_key(&exchange),
+                ..self.message(&exchange, &key, priority)
+            };
+            let args = [
+                TICKET,
+                Arg::Short(&exchange),
+                Arg::Short(&key),
+                Arg::Bits(u8::from(is_mandatory)),
+            ];
+            let mut body = message.id.to_be_bytes().to_vec();
+            body.resize(usize::try_from(message.body_len).expect("small"), 0);
+            let link = &mut self.links[which];
+            link.send(place.1, (60, 40), &args);
+            link.send_content(place.1, &message.properties(), &body);
+            messages.push((message, is_mandatory));
+        }
+        self.tell(&("publish", place, &messages));
+        let is_cut = count == 1 && self.rng.random_bool(0.3);
+        self.pump_with(is_cut);
+        let told = self.model.publishes(place, messages);
+        self.check_told(place, &told);
+    }
+
+    /// The publisher was told this, and nothing else.
+    pub fn check_told(&mut self, place: Place, told: &Told) {
+        if let Some(window) = &mut self.window {
+            return window.promise(place, &told.promised);
+        }
+        let came = std::mem::take(&mut self.events);
+        if self.model.is_ambiguous {
+            return;
+        }
+        let (mut returned, mut confirmed) = (Vec::new(), Vec::new());
+        let mut outstanding: Vec<u64> = told.confirmed.iter().map(|(tag, _)| *tag).collect();
+        for (at, event) in &came {
+            assert_eq!(*at, place, "this came: {}", shown(&came));
+            match event {
+                Event::Content(content) => {
+                    assert_eq!(content.kind, Kind::Returned, "{content:?}");
+                    returned.push(content.message.id);
+                }
+                Event::Method(id @ (60, 80 | 120), payload) => {
+                    let tag = u64::from_be_bytes(*payload[4..].first_chunk().expect("a tag"));
+                    let is_multiple = payload[12] & 1 == 1;
+                    let is_it = |other: &mut u64| *other == tag || (is_multiple && *other < tag);
+                    let tags = outstanding.extract_if(.., is_it);
+                    confirmed.extend(tags.map(|tag| (tag, *id == (60, 80))));
+                }
+                Event::Method(..) => panic!("this came: {}", shown(&came)),
+            }
+        }
+        confirmed.sort_unstable();
+        assert_eq!(returned, told.returned, "returned");
+        assert_eq!(confirmed, told.confirmed, "confirmed");
+    }
+}
