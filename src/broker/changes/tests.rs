@@ -2,16 +2,20 @@
 
 use std::time::Instant;
 
+use amq_protocol::types::{AMQPValue, FieldTable};
+
 use super::*;
+use crate::amqp::{content, field_table};
 use crate::broker::limits::NodeLimits;
 use crate::broker::login::CheckAtOnce;
 use crate::broker::password::PasswordHash;
 use crate::broker::queue::level::Window;
 use crate::broker::queue_type::QueueType;
 use crate::broker::refusal::Refusal;
-use crate::broker::vhost::{QueueDeclaration, Stores};
+use crate::broker::vhost::{ExchangeDeclaration, QueueDeclaration, Stores};
 use crate::broker::{ConnectionId, Parts};
 use crate::clock::{Clock, Timestamp};
+use crate::message::Message;
 use crate::store::access::{LimitRow, PermissionRow, TopicPermissionRow, UserRow, VhostRow};
 use crate::store::memory::MemoryStore;
 use crate::store::{Recovered, Store};
@@ -92,7 +96,7 @@ impl World {
             exclusive: false,
             auto_delete: false,
             default_type: QueueType::default(),
-            arguments: amq_protocol::types::FieldTable::default(),
+            arguments: FieldTable::default(),
         };
         let vhost = self.broker.vhost(vhost).unwrap();
         vhost
@@ -462,7 +466,7 @@ fn a_deleted_vhost_leaves_nothing_in_the_store_and_takes_nothing_more() {
     world.declare("/", "kept").unwrap();
     let vhost = world.broker.vhost("v").unwrap();
     let queue = vhost.queue("q", ConnectionId(0)).unwrap();
-    let arguments = amq_protocol::types::FieldTable::default();
+    let arguments = FieldTable::default();
     vhost
         .bind_queue(&queue, &"amq.topic".into(), b"k", &arguments)
         .unwrap();
@@ -489,4 +493,50 @@ fn a_deleted_vhost_leaves_nothing_in_the_store_and_takes_nothing_more() {
     let (_, recovered) = world.store.crash();
     assert_eq!(recovered.queues.len(), 1);
     assert_eq!((recovered.bindings.len(), recovered.exchanges.len()), (0, 0));
+}
+
+#[test]
+fn a_deleted_vhost_leaves_nothing_of_what_its_exchanges_keep() {
+    let world = World::new(declared(everything()));
+    world.declare("v", "q").unwrap();
+    let vhost = world.broker.vhost("v").unwrap();
+    let queue = vhost.queue("q", ConnectionId(0)).unwrap();
+    let mut arguments = FieldTable::default();
+    arguments.insert("x-delayed-type".into(), AMQPValue::LongString("fanout".into()));
+    let mut entries = Vec::new();
+    let mut headers = FieldTable::default();
+    headers.insert("x-deduplication-header".into(), AMQPValue::LongInt(1));
+    headers.insert("x-delay".into(), AMQPValue::LongInt(1000));
+    field_table::write(&mut entries, &headers);
+    let properties = content::with_headers(&[0x10, 0, 2], Some(&entries));
+    for kind in ["x-message-deduplication", "x-recent-history", "x-delayed-message"] {
+        let asked = ExchangeDeclaration {
+            name: kind.into(),
+            kind: kind.into(),
+            durable: true,
+            auto_delete: false,
+            internal: false,
+            arguments: arguments.clone(),
+        };
+        vhost.declare_exchange::<Refusal>(asked, |_| Ok(())).unwrap();
+        vhost
+            .bind_queue(&queue, &kind.into(), b"k", &FieldTable::default())
+            .unwrap();
+        let message = Message::new(kind.as_bytes(), b"k", &properties, b"");
+        let (route, _) = vhost.pass(&message, &[]);
+        route.delay(&message);
+    }
+    world.store.commit_all();
+    let (store, recovered) = world.store.crash();
+    let kept = |recovered: &Recovered| {
+        let delayed: u64 = recovered.delays.iter().map(|delays| delays.messages).sum();
+        (recovered.keys.len(), recovered.history.len(), delayed)
+    };
+    assert_eq!(kept(&recovered), (1, 1, 1));
+    let again = World::on(store, &recovered, declared(everything()));
+    again.change(&[AccessChange::DeleteVhost("v".into())]);
+    again.store.commit_all();
+    let (_, recovered) = again.store.crash();
+    assert_eq!(kept(&recovered), (0, 0, 0));
+    assert!(recovered.delays.is_empty());
 }

@@ -159,6 +159,60 @@ fn every_key_takes_what_it_should() {
     }
 }
 
+/// Every key, a value that it may hold, and whether operators may set it too.
+const KEYS: &str = "
+alternate-exchange | x | users
+dead-letter-exchange | x | users
+dead-letter-routing-key | x | users
+dead-letter-strategy | at-least-once | users
+message-ttl | 1 | operators
+expires | 1 | operators
+max-length | 1 | operators
+max-length-bytes | 1 | operators
+overflow | drop-head | operators
+delivery-limit | 1 | operators
+consumer-timeout | 1 | users
+delayed-retry-type | all | operators
+delayed-retry-min | 1 | operators
+delayed-retry-max | 1 | operators
+max-age | 7D | users
+stream-max-segment-size-bytes | 1 | users
+stream-filter-size-bytes | 16 | users
+consumer-disconnected-timeout | 1 | users
+max-in-memory-length | 1 | operators
+max-in-memory-bytes | 1 | operators
+target-group-size | 1 | operators
+initial-cluster-size | 1 | users
+queue-mode | lazy | users
+queue-version | 1 | operators
+queue-leader-locator | balanced | users
+queue-master-locator | min-masters | users
+ha-mode | all | users
+ha-params | 1 | users
+ha-sync-mode | automatic | users
+ha-sync-batch-size | 1 | users
+ha-promote-on-shutdown | always | users
+ha-promote-on-failure | always | users
+federation-upstream | x | users
+federation-upstream-set | x | users
+federation-upstream-pattern | x | users
+shards-per-node | 1 | users
+routing-key | x | users
+";
+
+#[test]
+fn every_key_is_known_and_some_are_for_operators_too() {
+    for row in KEYS.trim().lines() {
+        let [key, value, whose] = row.split(" | ").collect::<Vec<_>>()[..] else {
+            panic!("{row}");
+        };
+        let value = value.parse().map_or_else(|_| text(value), number);
+        assert_eq!(error(PolicyKind::User, &[(key, value.clone())]), None, "{key}");
+        let is_for_operators = error(PolicyKind::Operator, &[(key, value)]).is_none();
+        assert_eq!(is_for_operators, whose == "operators", "{key}");
+    }
+}
+
 #[test]
 fn only_some_keys_are_for_operators() {
     let operators = [
