@@ -25,7 +25,7 @@ use crate::broker::policy::{Policy, PolicyError, PolicyKind};
 use crate::broker::queue::level::Window;
 use crate::broker::vhost::Stores;
 use crate::broker::{Broker, Parts, RecoverError};
-use crate::config::{Config, Identity, Sources, Synchronous};
+use crate::config::{Config, Identity, Sources, Storage, Synchronous};
 use crate::connection::Settings;
 use crate::connection::sasl::Mechanism;
 use crate::definitions::DefinitionsError;
@@ -118,7 +118,7 @@ pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<()
     let (stores, recovered) = open_stores(&config, &failure_sender)?;
     let broker = Arc::new(definitions::broker(&config, stores.clone(), &recovered)?);
     drop(recovered);
-    warn_of_idle_policies(&config, &broker);
+    warn_of_idle_policies(&policies(&config)?, &broker);
     time::warn_of_step(&broker.clock);
     let entrance = Arc::new(Entrance::new(Arc::clone(&broker), terms));
     let (stop, stopping) = watch::channel(false);
@@ -239,33 +239,41 @@ fn open_stores(
         // The receiver is gone only when the broker is stopping anyway.
         Box::new(move |failure| drop(failures.send(failure)))
     };
-    let bounded = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
-    let durable = StoreSettings {
-        durability: match storage.synchronous {
-            Synchronous::Full => Durability::Full,
-            Synchronous::Normal => Durability::Normal,
-            Synchronous::Off => Durability::Off,
-        },
-        group_bytes_max: bounded(storage.group_bytes_max),
-        group_interval_min: storage.commit_interval,
-        checkpoint_bytes: storage.checkpoint_bytes,
-        ..StoreSettings::default()
-    };
-    let spill = StoreSettings {
-        file_name: "spill.db".to_owned(),
-        durability: Durability::Off,
-        fresh: true,
-        ..durable.clone()
-    };
     let failed = |error| ServerError::Store(Arc::new(error));
     let (durable, recovered) =
-        SqliteStore::open(&storage.directory, &durable, on_failure()).map_err(failed)?;
-    let (spill, _) = SqliteStore::open(&storage.directory, &spill, on_failure()).map_err(failed)?;
+        SqliteStore::open(&storage.directory, &durable_settings(storage), on_failure()).map_err(failed)?;
+    let (spill, _) =
+        SqliteStore::open(&storage.directory, &spill_settings(storage), on_failure()).map_err(failed)?;
     let stores = Stores {
         durable: Arc::new(durable),
         spill: Arc::new(spill),
     };
     Ok((stores, recovered))
+}
+
+/// Of the store for what survives a restart.
+fn durable_settings(storage: &Storage) -> StoreSettings {
+    StoreSettings {
+        durability: match storage.synchronous {
+            Synchronous::Full => Durability::Full,
+            Synchronous::Normal => Durability::Normal,
+            Synchronous::Off => Durability::Off,
+        },
+        group_bytes_max: usize::try_from(storage.group_bytes_max).unwrap_or(usize::MAX),
+        group_interval_min: storage.commit_interval,
+        checkpoint_bytes: storage.checkpoint_bytes,
+        ..StoreSettings::default()
+    }
+}
+
+/// Of the store for what only has to leave memory.
+fn spill_settings(storage: &Storage) -> StoreSettings {
+    StoreSettings {
+        file_name: "spill.db".to_owned(),
+        durability: Durability::Off,
+        fresh: true,
+        ..durable_settings(storage)
+    }
 }
 
 fn parts(config: &Config, stores: Stores, recovered: &Recovered) -> Result<Parts, ServerError> {
@@ -305,23 +313,24 @@ fn policies(config: &Config) -> Result<Vec<(String, PolicyKind, Policy)>, Server
                 name: written.name.clone(),
                 source,
             })?;
-            for key in policy.without_effect() {
-                warn!(policy = written.name, "policy key '{key}' has no effect here");
-            }
             Ok((written.vhost.clone(), kind, policy))
         })
         .collect()
 }
 
-/// A vhost may be made later, and then has its policies.
-fn warn_of_idle_policies(config: &Config, broker: &Broker) {
-    let policies = config.policies.iter().chain(&config.operator_policies);
-    for policy in policies.filter(|policy| broker.vhost(&policy.vhost).is_none()) {
-        let (policy, vhost) = (&policy.name, &policy.vhost);
-        warn!(
-            policy,
-            vhost, "there is no such vhost: the configured policy waits for it"
-        );
+/// Tells of configured policies that do nothing, or nothing yet: their vhost may be made later.
+fn warn_of_idle_policies(policies: &[(String, PolicyKind, Policy)], broker: &Broker) {
+    for (vhost, _, policy) in policies {
+        let name = &*policy.name;
+        for key in policy.without_effect() {
+            warn!(policy = name, "policy key '{key}' has no effect here");
+        }
+        if broker.vhost(vhost).is_none() {
+            warn!(
+                policy = name,
+                vhost, "there is no such vhost: the configured policy waits for it"
+            );
+        }
     }
 }
 
@@ -381,3 +390,6 @@ fn server_properties(identity: &Identity) -> FieldTable {
     }
     properties
 }
+
+#[cfg(test)]
+mod tests;
