@@ -467,7 +467,7 @@ const BAD_FILES: &[(&str, &str, &str)] = &[
     (
         "[[vhosts]]\nname = '/'\ndefault_queue_type = 'odd'",
         "3: vhosts[0].default_queue_type: ",
-        "\"odd\" is none; there are classic, quorum, stream",
+        "\"odd\" is none; there are classic, quorum",
     ),
     (
         "[[vhosts]]\nname = '/'\n[[vhosts]]\nname = '/'",

@@ -19,7 +19,7 @@ use super::user::User;
 const NAME_BYTES_MAX: usize = 255;
 
 /// What a virtual host's default queue type may be.
-pub const QUEUE_TYPES: [&str; 3] = ["classic", "quorum", "stream"];
+pub const QUEUE_TYPES: [&str; 2] = ["classic", "quorum"];
 
 /// Who there is and what they may do.
 #[derive(Clone, Debug, Default)]

@@ -71,7 +71,7 @@ pub struct Vhost {
     /// For people.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
-    /// The type of queues that are declared without one: `classic`, `quorum` or `stream`.
+    /// The type of queues that are declared without one: `classic` or `quorum`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub default_queue_type: Option<String>,
     /// Connections that may be open in it; none is without limit.

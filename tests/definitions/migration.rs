@@ -225,6 +225,10 @@ const REFUSED: &[(&str, &str)] = &[
         r#"{"vhosts":[{"name":"v","default_queue_type":"odd"}]}"#,
         "vhost 'v': \"odd\" is no type of queues",
     ),
+    (
+        r#"{"vhosts":[{"name":"v","metadata":{"default_queue_type":"stream"}}]}"#,
+        "vhost 'v': \"stream\" is no type of queues",
+    ),
 ];
 
 #[test]

@@ -12,6 +12,7 @@ mod client;
 mod closing;
 mod confirms;
 mod consume;
+mod default_queue_type;
 mod delayed;
 mod exchange_types;
 mod exchanges;

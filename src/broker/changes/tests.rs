@@ -312,7 +312,7 @@ fn changes_that_make_no_sense_are_refused_with_the_reason() {
         ),
         (
             AccessChange::SetVhost(odd),
-            "\"odd\" is no type of queues: there are classic, quorum, stream",
+            "\"odd\" is no type of queues: there are classic, quorum",
         ),
         (
             AccessChange::SetPermission(permission_row("nobody", "/", "")),
