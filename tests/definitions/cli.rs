@@ -58,6 +58,77 @@ fn an_import_with_a_mistake_changes_nothing() {
     assert_eq!(directory.export(), before);
 }
 
+#[test]
+fn every_field_is_kept() {
+    let sha512 =
+        "kI3GChuNuIYf8lRbCCxZjgjKwsY19ns6+uFO0zcXRBGA/XGJPYD8OWMy7EB8TaOmAzjP2azv84GbINYwX2cDWb4DHnc=";
+    let given = json!({
+        "users": [{
+            "name": "anna", "password_hash": sha512, "hashing_algorithm": "rabbit_password_hashing_sha512",
+            "tags": ["monitoring"], "limits": { "max-channels": 4, "max-connections": 3 },
+        }],
+        "vhosts": [{
+            "name": "v", "description": "for tests", "tags": ["a", "b"], "default_queue_type": "quorum",
+            "metadata": { "description": "for tests", "tags": ["a", "b"], "default_queue_type": "quorum" },
+        }],
+        "permissions": [{ "user": "anna", "vhost": "v", "configure": "^c", "write": "^w", "read": "^r" }],
+        "topic_permissions": [{
+            "user": "anna", "vhost": "v", "exchange": "t", "write": "^tw", "read": "^tr",
+        }],
+        "parameters": [
+            { "component": "vhost-limits", "vhost": "v", "name": "limits", "value": { "max-queues": 5 } },
+            {
+                "component": "operator_policy", "vhost": "v", "name": "o",
+                "value": {
+                    "pattern": "^o", "apply-to": "queues", "definition": { "max-length": 6 }, "priority": 7,
+                },
+            },
+        ],
+        "policies": [{
+            "vhost": "v", "name": "p", "pattern": "^p", "apply-to": "exchanges",
+            "definition": { "alternate-exchange": "a" }, "priority": 8,
+        }],
+        "exchanges": [{
+            "name": "d", "vhost": "v", "type": "headers", "durable": true, "auto_delete": true, "internal": true,
+            "arguments": { "alternate-exchange": "a" },
+        }],
+        "queues": [{
+            "name": "q", "vhost": "v", "type": "classic", "durable": true, "auto_delete": true,
+            "arguments": { "x-max-length": 9, "x-queue-type": "classic" },
+        }],
+        "bindings": [{
+            "source": "d", "vhost": "v", "destination": "q", "destination_type": "queue", "routing_key": "k",
+            "arguments": { "x-match": "any", "n": 1 },
+        }],
+    });
+    let directory = Directory::new();
+    let output = directory.import(&given);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let kept = directory.export();
+    for (list, entries) in given.as_object().unwrap() {
+        for entry in entries.as_array().unwrap() {
+            let list = kept[list].as_array().unwrap();
+            assert!(list.contains(entry), "{entry} is not in {list:?}");
+        }
+    }
+}
+
+#[test]
+fn an_export_has_what_the_configuration_declares() {
+    let directory = Directory::with_config(
+        "identity.cluster_name = 'rabbit@here'\n\
+         [[vhosts]]\nname = '/'\ndescription = 'the root'\ntags = ['t']\ndefault_queue_type = 'quorum'",
+    );
+    assert!(directory.import(&json!({})).status.success());
+    let export = directory.export();
+    assert_eq!(export["original_cluster_name"], "rabbit@here");
+    let root = &export["vhosts"][0];
+    assert_eq!(
+        (&root["description"], &root["tags"], &root["default_queue_type"]),
+        (&json!("the root"), &json!(["t"]), &json!("quorum"))
+    );
+}
+
 /// A file of definitions, and why it is refused.
 const REFUSED: &[(&str, &str)] = &[
     ("[]", "it is not a file of definitions: "),

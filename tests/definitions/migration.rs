@@ -205,6 +205,11 @@ const REFUSED: &[(&str, &str)] = &[
         "user 'u': there is no limit 'max-cars'",
     ),
     (
+        r#"{"users":[{"name":"u","password_hash":"kI3GCqW5JLMJa4iX1lo7X4D6XbYqlLgxIs30+P6tENUV2POR",
+            "hashing_algorithm":"rabbit_password_hashing_sha512"}]}"#,
+        "user 'u': the password hash of user 'u' is not of the algorithm \"rabbit_password_hashing_sha512\"",
+    ),
+    (
         r#"{"permissions":[{"user":"u","vhost":"/","configure":"","write":"","read":""}]}"#,
         "permission of user 'u' in vhost '/': there is no user 'u'",
     ),
