@@ -3,8 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use leveret::config::{Config, ConfigError, Override, SAMPLE, Sources, Written};
 use tempfile::TempDir;
@@ -754,6 +755,26 @@ fn a_flag_that_counts_for_nothing_is_refused() {
             assert!(text(&output.stderr).contains(&complaint), "{output:?}");
         }
     }
+}
+
+#[test]
+fn log_lines_are_json_if_the_configuration_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut broker = Command::new(env!("CARGO_BIN_EXE_leveret"))
+        .args(["--listen", "127.0.0.1:0", "--set", "log.format=json"])
+        .current_dir(&directory)
+        .env_clear()
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    let read = BufReader::new(broker.stdout.take().unwrap()).read_line(&mut line);
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    read.unwrap();
+    let event: serde_json::Value = serde_json::from_str(&line).expect(&line);
+    assert_eq!(event["fields"]["message"], "Server startup complete");
+    assert_eq!(event["level"], "INFO");
 }
 
 #[test]
