@@ -63,10 +63,7 @@ async fn a_message_comes_after_its_delay_with_the_delay_negated() {
     publish(&world.channel, "later", "key", "at once").await;
     assert_eq!(body(&next(&mut consumer).await), "at once");
     let delivery = next(&mut consumer).await;
-    assert!(
-        begin.elapsed() + TICK >= Duration::from_secs(1),
-        "it is early"
-    );
+    assert!(begin.elapsed() + TICK >= Duration::from_secs(1), "it is early");
     assert_eq!(body(&delivery), "later");
     assert_eq!(
         (delivery.exchange.as_str(), delivery.routing_key.as_str()),
