@@ -19,8 +19,9 @@ RECORD = HERE / "instructions.json"
 WORK = ["transient-16", "transient-1k", "acked-16", "acked-single-16", "confirmed-16", "fanout-10"]
 # Two runs, whose difference has no start and no end in it.
 MESSAGES = (20_000, 60_000)
-# Compilers and C libraries differ by so much; what is more is a change of the path.
-TOLERANCE = 0.10
+# Compilers, and what a processor lets the C library choose for copying, differ by up to so much; what is more is a
+# change of the path. On one machine counts differ by a hundredth.
+TOLERANCE = 0.20
 
 
 def build() -> Path:
@@ -29,7 +30,9 @@ def build() -> Path:
     done = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True, check=True)
     for line in done.stdout.splitlines():
         message = json.loads(line)
-        if message.get("reason") == "compiler-artifact" and message.get("executable"):
+        # Others are built beside it, such as the broker.
+        is_ours = message.get("reason") == "compiler-artifact" and message["target"]["name"] == "data_path"
+        if is_ours and message.get("executable"):
             return Path(message["executable"])
     sys.exit("cargo built no program")
 
