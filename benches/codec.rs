@@ -10,7 +10,8 @@ use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, WriteContext, gen_frame,
 use amq_protocol::protocol::{AMQPClass, BasicProperties, basic};
 use leveret::amqp::content::{ContentHeader, Properties};
 use leveret::amqp::frame;
-use leveret::amqp::method::{self, Content};
+use leveret::amqp::framed_content::{self, FramedContent};
+use leveret::amqp::method;
 
 const FRAME_MAX: u32 = 131_072;
 
@@ -77,11 +78,15 @@ fn deliver(len: usize) {
     let body = vec![7; len];
     let size = (len as u64).to_be_bytes();
     let header = [&[0, 60, 0, 0][..], &size, &[0x10, 0, 2]].concat();
-    let content = Content {
-        envelope: b"\x06orders\x0corder.placed",
-        header: &header,
-        body: &body,
-    };
+    let mut bytes = b"\x06orders\x0corder.placed".to_vec();
+    framed_content::open_header(&mut bytes, header.len());
+    let header_at = bytes.len();
+    bytes.extend(header);
+    framed_content::open_body(&mut bytes, len);
+    let body_at = bytes.len();
+    bytes.extend(&body);
+    framed_content::close(&mut bytes);
+    let content = FramedContent::new(&bytes, header_at, body_at);
     let mut out = Vec::new();
     let ours = || {
         out.clear();

@@ -5,13 +5,14 @@
 use std::sync::Arc;
 
 use crate::amqp::content::Properties;
-use crate::amqp::method::Content;
+use crate::amqp::framed_content::{self, BOUNDARY_BYTES, FramedContent};
+use crate::amqp::whole_publish::WholePublish;
 
 /// class id, weight and body size in front of the property flags.
 const HEADER_FIXED_BYTES: usize = 12;
 
-/// What the broker notes in front of a message's own bytes: flags, priority, where the content header and the body
-/// begin, expiration.
+/// What the broker notes in front of a message's own bytes: flags, priority, where behind the note the payloads of the
+/// content header and of the body begin, expiration.
 const NOTE_BYTES: usize = 16;
 
 /// `delivery_mode` is 2.
@@ -21,13 +22,15 @@ const DEAD_LETTER: u8 = 2;
 /// The expiration of the note is meant.
 const EXPIRES: u8 = 4;
 
-/// A collector that is used again keeps no more than this, bytes: channels are many, and most are idle.
-const KEPT_BYTES_MAX: usize = 4096;
+/// A builder keeps no more room than this, bytes, from one message to the next.
+const BUSY_BYTES_MAX: usize = 256 << 10;
+
+/// The same for a connection that has nothing to do: they are many.
+const IDLE_BYTES_MAX: usize = 4096;
 
 /// A published message. Cloning shares it: on fan-out every queue holds the same allocation.
 ///
-/// All of it is one allocation of exactly its size: the note, exchange (shortstr), routing key (shortstr), content
-/// header payload, body.
+/// All of it is one allocation of exactly its size: the note, and the names and the content as they go out.
 #[derive(Clone, Debug)]
 pub struct Message(Arc<[u8]>);
 
@@ -44,6 +47,7 @@ pub struct Traits {
 
 impl Traits {
     /// Reads them.
+    #[inline]
     pub fn of(properties: &Properties<'_>) -> Self {
         // What is not refused as negative may still be written so: it is zero.
         let expiration = properties.expiration.and_then(|text| {
@@ -57,6 +61,7 @@ impl Traits {
         }
     }
 
+    #[inline]
     fn note(self, flags: u8, header_at: u16, body_at: u32) -> [u8; NOTE_BYTES] {
         let persistent = if self.persistent { PERSISTENT } else { 0 };
         let expires = if self.expiration.is_some() { EXPIRES } else { 0 };
@@ -83,14 +88,15 @@ impl Traits {
 #[error("{0} bytes are not a stored message: {1}")]
 pub struct MessageDecodeError(usize, &'static str);
 
-/// Collects a message while its frames arrive: exchange, routing key, content header, then body frames. It is
-/// used again for the next.
+/// Collects a message: exchange, routing key, content header, then body frames; or all of it at once. It is used again
+/// for the next.
 #[derive(Debug, Default)]
 pub struct MessageBuilder {
     /// As in [`Message`]; the note is written last.
     bytes: Vec<u8>,
-    header_at: u16,
-    body_at: u32,
+    /// Behind the note, as is `body_at`.
+    header_at: usize,
+    body_at: usize,
 }
 
 impl MessageBuilder {
@@ -103,20 +109,25 @@ impl MessageBuilder {
                 .push(u8::try_from(name.len()).expect("a shortstr holds at most 255 bytes"));
             self.bytes.extend_from_slice(name);
         }
-        self.header_at = u16::try_from(self.bytes.len()).expect("two shortstrs are at most 512 bytes");
-        self.body_at = 0;
     }
 
     /// Adds the content header: `properties` are the property flags and values as received.
-    /// Reserves room for the body, but never more than `reserve_max` bytes on the sender's word.
+    /// Reserves room for the body, but never more than `reserve_max` bytes on the sender's word. The body is below
+    /// 4 GiB.
     pub fn header(&mut self, body_size: u64, properties: &[u8], reserve_max: usize) {
-        let room = usize::try_from(body_size).unwrap_or(usize::MAX).min(reserve_max);
-        self.bytes.reserve(HEADER_FIXED_BYTES + properties.len() + room);
+        let body_len = usize::try_from(body_size).expect("a body fits the memory");
+        let room = body_len.min(reserve_max);
+        let framing = 2 * BOUNDARY_BYTES + 1;
+        self.bytes
+            .reserve(framing + HEADER_FIXED_BYTES + properties.len() + room);
+        framed_content::open_header(&mut self.bytes, HEADER_FIXED_BYTES + properties.len());
+        self.header_at = self.bytes.len() - NOTE_BYTES;
         let mut fixed = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         fixed[4..].copy_from_slice(&body_size.to_be_bytes());
         self.bytes.extend_from_slice(&fixed);
         self.bytes.extend_from_slice(properties);
-        self.body_at = u32::try_from(self.bytes.len()).expect("a header fits a frame");
+        framed_content::open_body(&mut self.bytes, body_len);
+        self.body_at = self.bytes.len() - NOTE_BYTES;
     }
 
     /// Adds one body frame's payload.
@@ -124,43 +135,82 @@ impl MessageBuilder {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// The message; `traits` are those of its properties. The builder is empty then.
+    /// All of a message at once.
+    #[inline]
+    pub fn whole(&mut self, publish: &WholePublish<'_>) {
+        let WholePublish {
+            envelope,
+            header,
+            body,
+            tail,
+            ..
+        } = publish;
+        let tail = &tail[..tail.len() - 1];
+        self.bytes.clear();
+        self.bytes.reserve(NOTE_BYTES + envelope.len() + tail.len() + 1);
+        self.bytes.extend_from_slice(&[0; NOTE_BYTES]);
+        self.bytes.extend_from_slice(envelope);
+        self.header_at = envelope.len() + BOUNDARY_BYTES;
+        self.bytes.extend_from_slice(tail);
+        if body.is_empty() {
+            framed_content::open_body(&mut self.bytes, 0);
+        }
+        self.body_at = self.header_at + header.len() + BOUNDARY_BYTES;
+    }
+
+    /// The message; `traits` are those of its properties. The whole body is there.
+    #[inline]
     pub fn finish(&mut self, traits: Traits) -> Message {
         self.finish_with(traits, 0)
     }
 
+    #[inline]
     fn finish_with(&mut self, traits: Traits, flags: u8) -> Message {
+        framed_content::close(&mut self.bytes);
+        let header_at = u16::try_from(self.header_at).expect("two shortstrs are at most 512 bytes");
+        let body_at = u32::try_from(self.body_at).expect("a header fits a frame");
         let (note, _) = self
             .bytes
             .split_first_chunk_mut::<NOTE_BYTES>()
             .expect("it was started");
-        *note = traits.note(flags, self.header_at, self.body_at);
+        *note = traits.note(flags, header_at, body_at);
         let message = Message(Arc::from(&self.bytes[..]));
-        self.clear();
+        self.give_back(BUSY_BYTES_MAX);
         message
     }
 
-    /// Forgets what was collected, and gives room back that few messages need.
-    pub fn clear(&mut self) {
-        self.bytes.clear();
-        if self.bytes.capacity() > KEPT_BYTES_MAX {
+    /// Gives its room back if that is more than an idle connection should hold.
+    pub fn rest(&mut self) {
+        self.give_back(IDLE_BYTES_MAX);
+    }
+
+    #[inline]
+    fn give_back(&mut self, max: usize) {
+        if self.bytes.capacity() > max {
             self.bytes = Vec::new();
         }
     }
 
     /// The property flags and values of the content header.
+    #[inline]
     pub fn properties(&self) -> &[u8] {
-        &self.bytes[usize::from(self.header_at) + HEADER_FIXED_BYTES..self.body_at as usize]
+        &self.bytes[NOTE_BYTES + self.header_at + HEADER_FIXED_BYTES..][..self.properties_len()]
+    }
+
+    #[inline]
+    fn properties_len(&self) -> usize {
+        self.body_at - BOUNDARY_BYTES - self.header_at - HEADER_FIXED_BYTES
     }
 
     /// The body bytes received so far.
     pub fn body_bytes(&self) -> &[u8] {
-        &self.bytes[self.body_at as usize..]
+        &self.bytes[NOTE_BYTES + self.body_at..]
     }
 
     /// Exchange and routing key as two shortstrs.
+    #[inline]
     pub fn envelope(&self) -> &[u8] {
-        &self.bytes[NOTE_BYTES..usize::from(self.header_at)]
+        &self.bytes[NOTE_BYTES..NOTE_BYTES + self.header_at - BOUNDARY_BYTES]
     }
 
     /// The exchange and the routing key it was started with.
@@ -198,33 +248,31 @@ impl Message {
 
     /// Name of the exchange it was published to; empty for the default exchange.
     pub fn exchange(&self) -> &[u8] {
-        names(self.encoded()).0
+        names(self.envelope()).0
     }
 
     /// The routing key it was published with.
     pub fn routing_key(&self) -> &[u8] {
-        names(self.encoded()).1
+        names(self.envelope()).1
     }
 
-    /// What goes out: envelope, header and body.
+    /// Names and content as they go out.
     #[inline]
-    pub fn content(&self) -> Content<'_> {
-        let (header_at, body_at) = self.parts();
-        Content {
-            envelope: &self.0[NOTE_BYTES..header_at],
-            header: &self.0[header_at..body_at],
-            body: &self.0[body_at..],
-        }
+    pub fn content(&self) -> FramedContent<'_> {
+        let &[_, _, h0, h1, b0, b1, b2, b3, ..] = self.note();
+        let header_at = usize::from(u16::from_le_bytes([h0, h1]));
+        let body_at = u32::from_le_bytes([b0, b1, b2, b3]) as usize;
+        FramedContent::new(&self.0[NOTE_BYTES..], header_at, body_at)
     }
 
     /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
     pub fn envelope(&self) -> &[u8] {
-        self.content().envelope
+        self.content().envelope()
     }
 
     /// Payload of the content header frame: class, weight, body size, flags, properties.
     pub fn header(&self) -> &[u8] {
-        self.content().header
+        self.content().header()
     }
 
     /// The property flags and values.
@@ -235,13 +283,13 @@ impl Message {
     /// The body, whole.
     #[inline]
     pub fn body(&self) -> &[u8] {
-        &self.0[self.parts().1..]
+        self.content().body()
     }
 
     /// Bytes of the body.
     #[inline]
     pub fn body_len(&self) -> usize {
-        self.0.len() - self.parts().1
+        self.content().body_len()
     }
 
     /// `delivery_mode` 2: it survives a restart in a durable queue.
@@ -269,7 +317,7 @@ impl Message {
         self.0[0] & DEAD_LETTER != 0
     }
 
-    /// Bytes that it stands for: names, header and body.
+    /// Bytes that it stands for: names, header and body, and their framing.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
         self.0.len() - NOTE_BYTES
@@ -286,8 +334,24 @@ impl Message {
     }
 
     /// Names, header and body in one piece, as the store keeps them; [`Message::decode`] reads it back.
-    pub fn encoded(&self) -> &[u8] {
-        &self.0[NOTE_BYTES..]
+    pub fn encoded(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.encoded_len());
+        self.encode(&mut bytes);
+        bytes
+    }
+
+    /// Appends what [`Message::encoded`] gives.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let content = self.content();
+        out.reserve(self.encoded_len());
+        out.extend_from_slice(content.envelope());
+        out.extend_from_slice(content.header());
+        out.extend_from_slice(content.body());
+    }
+
+    /// Bytes that it takes there.
+    pub fn encoded_len(&self) -> usize {
+        self.memory_bytes() - 2 * BOUNDARY_BYTES - 1
     }
 
     /// Reads what [`Message::encoded`] and [`Message::is_dead_letter`] gave.
@@ -308,27 +372,22 @@ impl Message {
             .and_then(|size| bytes.len().checked_sub(size))
             .filter(|at| *at >= header_at + HEADER_FIXED_BYTES)
             .ok_or(bad("body cut short"))?;
-        let properties = Properties::parse(&bytes[header_at + HEADER_FIXED_BYTES..body_at])
-            .map_err(|_| bad("properties do not parse"))?;
+        if u32::try_from(body_at).is_err() {
+            return Err(bad("header too long"));
+        }
+        let properties = &bytes[header_at + HEADER_FIXED_BYTES..body_at];
+        let traits = Properties::parse(properties).map_err(|_| bad("properties do not parse"))?;
         let flags = if is_dead_letter { DEAD_LETTER } else { 0 };
-        let note = Traits::of(&properties).note(
-            flags,
-            u16::try_from(NOTE_BYTES + header_at).expect("two shortstrs are at most 512 bytes"),
-            u32::try_from(NOTE_BYTES + body_at).map_err(|_| bad("header too long"))?,
-        );
-        Ok(Self([&note[..], bytes].concat().into()))
+        let mut builder = MessageBuilder::default();
+        let (exchange, routing_key) = names(bytes);
+        builder.start(exchange, routing_key);
+        builder.header(body_size, properties, bytes.len());
+        builder.body(&bytes[body_at..]);
+        Ok(builder.finish_with(Traits::of(&traits), flags))
     }
 
     fn note(&self) -> &[u8; NOTE_BYTES] {
         self.0.first_chunk().expect("every message begins with its note")
-    }
-
-    /// Where the header and the body begin.
-    #[inline]
-    fn parts(&self) -> (usize, usize) {
-        let &[_, _, h0, h1, b0, b1, b2, b3, ..] = self.note();
-        let body_at = u32::from_le_bytes([b0, b1, b2, b3]);
-        (usize::from(u16::from_le_bytes([h0, h1])), body_at as usize)
     }
 }
 
@@ -372,7 +431,7 @@ mod tests {
         for body_len in [0, 1, 100, 5000] {
             let body = vec![9; body_len];
             let message = Message::new(b"", b"q", &[0, 0], &body);
-            let back = Message::decode(message.encoded(), false).expect("own bytes");
+            let back = Message::decode(&message.encoded(), false).expect("own bytes");
             assert_eq!(back.envelope(), message.envelope());
             assert_eq!(back.header(), message.header());
             assert_eq!(back.body(), body);

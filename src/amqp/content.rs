@@ -104,13 +104,19 @@ impl<'a> Properties<'a> {
     ///
     /// # Errors
     /// When a value is cut, or bytes are left over (flag bit 0, a continuation word, counts as such).
+    #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PropertiesError> {
-        let (flags, mut rest) = bytes.split_first_chunk::<2>().ok_or(PropertiesError)?;
+        let (flags, values) = bytes.split_first_chunk::<2>().ok_or(PropertiesError)?;
         let flags = u16::from_be_bytes(*flags);
-        let mut properties = Self::default();
-        if flags == 0 && rest.is_empty() {
-            return Ok(properties);
+        if flags == 0 && values.is_empty() {
+            return Ok(Self::default());
         }
+        Self::parse_values(flags, values)
+    }
+
+    fn parse_values(flags: u16, values: &'a [u8]) -> Result<Self, PropertiesError> {
+        let mut rest = values;
+        let mut properties = Self::default();
         let has = |bit: u16| flags & (1 << bit) != 0;
         for bit in [15, 14] {
             if has(bit) {

@@ -3,6 +3,7 @@
 pub mod content;
 pub mod field_table;
 pub mod frame;
+pub mod framed_content;
 pub mod method;
 pub mod reply_code;
 pub mod whole_publish;

@@ -11,10 +11,14 @@ pub struct WholePublish<'a> {
     pub channel: u16,
     /// The method's arguments.
     pub publish: Publish<'a>,
+    /// Exchange and routing key, two short strings.
+    pub envelope: &'a [u8],
     /// Payload of the content header frame, at least 12 bytes.
     pub header: &'a [u8],
     /// The whole body.
     pub body: &'a [u8],
+    /// All from the end octet of the method's frame to that of the last.
+    pub tail: &'a [u8],
     /// Bytes that all of it takes.
     pub len: usize,
 }
@@ -33,6 +37,9 @@ impl<'a> WholePublish<'a> {
         }
         let (payload, rest) = frame::expect(bytes, FrameKind::Method, channel, payload_max)?;
         let publish = method::publish(payload.get(4..)?)?;
+        // Class, method and ticket in front, bits behind.
+        let envelope = payload.get(6..payload.len() - 1)?;
+        let tail_at = bytes.len() - rest.len() - 1;
         let (header, rest) = frame::expect(rest, FrameKind::Header, channel, payload_max)?;
         let size = u64::from_be_bytes(*header.get(4..12)?.first_chunk()?);
         let (body, rest) = if size == 0 {
@@ -40,12 +47,15 @@ impl<'a> WholePublish<'a> {
         } else {
             frame::expect(rest, FrameKind::Body, channel, payload_max)?
         };
+        let len = bytes.len() - rest.len();
         (body.len() as u64 == size).then_some(Self {
             channel,
             publish,
+            envelope,
             header,
             body,
-            len: bytes.len() - rest.len(),
+            tail: &bytes[tail_at..len],
+            len,
         })
     }
 }
@@ -80,7 +90,10 @@ mod tests {
                 (&b"x"[..], &b"key"[..])
             );
             assert!(whole.publish.mandatory && !whole.publish.immediate);
+            assert_eq!(whole.envelope, b"\x01x\x03key");
             assert_eq!(whole.header.len(), 14);
+            assert_eq!(whole.tail, &bytes[20..whole.len], "from the first end octet");
+            assert_eq!(whole.tail[0], 0xCE);
             assert_eq!(whole.len, bytes.len() - 5);
         }
     }

@@ -32,6 +32,7 @@ use crate::amqp::method::{self, Method, MethodId};
 use crate::amqp::reply_code::ReplyCode;
 use crate::broker::outbox::Outbox;
 use crate::broker::{Broker, ConnectionId};
+use crate::message::MessageBuilder;
 
 use channel::{Channel, Next};
 use closing::Farewell;
@@ -82,6 +83,8 @@ pub struct Connection {
     channels: FxHashMap<u16, Channel>,
     /// Received and not worked off: a part of a frame, or frames that wait.
     input: Vec<u8>,
+    /// Makes messages of whole publishes.
+    builder: MessageBuilder,
     output: Vec<u8>,
     /// Bytes of `output` that are written.
     written: usize,
@@ -116,6 +119,7 @@ impl Connection {
             session: None,
             channels: FxHashMap::default(),
             input: Vec::new(),
+            builder: MessageBuilder::default(),
             output: Vec::new(),
             written: 0,
             tuned: Tuned::default(),

@@ -80,6 +80,7 @@ impl Connection {
         if self.input.is_empty() && self.input.capacity() > 4096 {
             self.input = Vec::new();
         }
+        self.builder.rest();
     }
 
     /// Writes to `spare` from now on, if it has no buffer of its own: whoever drives many connections lends them one

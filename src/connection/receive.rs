@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::amqp::frame;
 use crate::amqp::whole_publish::WholePublish;
 
+use super::channel::Channel;
 use super::{Connection, OUTPUT_MARK, OUTPUT_MAX, PAYLOAD_CEILING, State};
 
 impl Connection {
@@ -75,8 +76,9 @@ impl Connection {
                 self.is_throttled = true;
                 break;
             }
-            if let Some(len) = self.whole_publish(&bytes[used..], now) {
-                used += len;
+            let whole = self.whole_publishes(&bytes[used..], now);
+            if whole > 0 {
+                used += whole;
                 continue;
             }
             match frame::parse(&bytes[used..], self.payload_max()) {
@@ -95,28 +97,47 @@ impl Connection {
         used
     }
 
-    /// Takes a publish whose frames are all there, as [`Connection::frame`] would take them one by one. Returns the
-    /// bytes that it takes; `None` when something else is there, or nobody expects a publish.
-    #[inline]
-    fn whole_publish(&mut self, bytes: &[u8], now: Instant) -> Option<usize> {
+    /// Takes publishes whose frames are all there, as [`Connection::frame`] would take them one by one, until something
+    /// has to be looked at. Returns the bytes that they take; 0 when something else is there, or nobody expects a
+    /// publish.
+    fn whole_publishes(&mut self, bytes: &[u8], now: Instant) -> usize {
         if !matches!(self.state, State::Running) {
-            return None;
+            return 0;
         }
-        let whole = WholePublish::parse(bytes, self.payload_max())?;
-        let channel = self
-            .channels
-            .get_mut(&whole.channel)
-            .filter(|channel| channel.takes_methods())?;
+        let payload_max = self.payload_max();
         let session = self
             .session
             .as_mut()
             .expect("a running connection has its session");
-        session.follow_accounts();
-        match channel.whole_publish(session, &mut self.output, &whole) {
-            Ok(()) => self.block_if_alarmed(),
-            Err(failure) => self.fail(whole.channel, failure, now),
+        let mut used = 0;
+        let mut current: Option<(u16, &mut Channel)> = None;
+        while let Some(whole) = WholePublish::parse(&bytes[used..], payload_max) {
+            if current
+                .as_ref()
+                .is_none_or(|(number, _)| *number != whole.channel)
+            {
+                session.follow_accounts();
+                let found = self.channels.get_mut(&whole.channel);
+                current = found
+                    .filter(|channel| channel.takes_methods())
+                    .map(|channel| (whole.channel, channel));
+            }
+            let Some((_, channel)) = &mut current else { break };
+            used += whole.len;
+            if let Err(failure) = channel.whole_publish(session, &mut self.output, &mut self.builder, &whole)
+            {
+                self.fail(whole.channel, failure, now);
+                break;
+            }
+            if self.broker.alarms.any() {
+                self.block_if_alarmed();
+                break;
+            }
+            if session.wait.is_some() || self.output.len() - self.written >= OUTPUT_MAX {
+                break;
+            }
         }
-        Some(whole.len)
+        used
     }
 
     fn payload_max(&self) -> u32 {

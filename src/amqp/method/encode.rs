@@ -5,6 +5,7 @@ use amq_protocol::frame::WriteContext;
 use amq_protocol::protocol::{self, AMQPClass};
 
 use crate::amqp::frame::{self, FrameKind, HEADER_BYTES, OVERHEAD_BYTES};
+use crate::amqp::framed_content::FramedContent;
 use crate::amqp::reply_code::ReplyCode;
 
 /// class id and method id.
@@ -12,17 +13,6 @@ const ID_BYTES: usize = 4;
 
 const GET_OK: [u8; ID_BYTES] = [0, 60, 0, 71];
 const RETURN: [u8; ID_BYTES] = [0, 60, 0, 50];
-
-/// The parts of a message as they go out.
-#[derive(Clone, Copy, Debug)]
-pub struct Content<'a> {
-    /// Exchange and routing key, two short strings.
-    pub envelope: &'a [u8],
-    /// Payload of the content header frame.
-    pub header: &'a [u8],
-    /// The whole body.
-    pub body: &'a [u8],
-}
 
 /// Appends one of the rarer methods as a frame.
 pub fn encode(out: &mut Vec<u8>, channel: u16, class: &AMQPClass) {
@@ -43,18 +33,17 @@ pub fn deliver(
     consumer_tag: &[u8],
     delivery_tag: u64,
     redelivered: bool,
-    content: &Content<'_>,
+    content: &FramedContent<'_>,
     frame_max: u32,
 ) {
-    let method_len = ID_BYTES + 1 + consumer_tag.len() + 9 + content.envelope.len();
+    let method_len = ID_BYTES + 1 + consumer_tag.len() + 9 + content.envelope().len();
     reserve(out, method_len, content, frame_max);
     let [t, c1, c0, s3, s2, s1, s0] = frame::header(FrameKind::Method, channel, method_len);
     let tag_len = u8::try_from(consumer_tag.len()).expect("a consumer tag is a short string");
     out.extend_from_slice(&[t, c1, c0, s3, s2, s1, s0, 0, 60, 0, 60, tag_len]);
     out.extend_from_slice(consumer_tag);
     out.extend_from_slice(&tag_and_bits(delivery_tag, u8::from(redelivered)));
-    out.extend_from_slice(content.envelope);
-    header_and_body(out, channel, content, frame_max);
+    envelope_and_content(out, channel, content, frame_max);
 }
 
 /// Appends `basic.get-ok` with its content, split like that of [`deliver`].
@@ -64,31 +53,36 @@ pub fn get_ok(
     delivery_tag: u64,
     redelivered: bool,
     message_count: u32,
-    content: &Content<'_>,
+    content: &FramedContent<'_>,
     frame_max: u32,
 ) {
-    let method_len = ID_BYTES + 9 + content.envelope.len() + 4;
+    let method_len = ID_BYTES + 9 + content.envelope().len() + 4;
     reserve(out, method_len, content, frame_max);
     out.extend_from_slice(&frame::header(FrameKind::Method, channel, method_len));
     out.extend_from_slice(&GET_OK);
     out.extend_from_slice(&tag_and_bits(delivery_tag, u8::from(redelivered)));
-    out.extend_from_slice(content.envelope);
+    out.extend_from_slice(content.envelope());
     out.extend_from_slice(&message_count.to_be_bytes());
     header_and_body(out, channel, content, frame_max);
 }
 
 /// Appends `basic.return` with its content, split like that of [`deliver`]. The text is the code's name.
-pub fn basic_return(out: &mut Vec<u8>, channel: u16, code: ReplyCode, content: &Content<'_>, frame_max: u32) {
+pub fn basic_return(
+    out: &mut Vec<u8>,
+    channel: u16,
+    code: ReplyCode,
+    content: &FramedContent<'_>,
+    frame_max: u32,
+) {
     let text = code.name().as_bytes();
-    let method_len = ID_BYTES + 2 + 1 + text.len() + content.envelope.len();
+    let method_len = ID_BYTES + 2 + 1 + text.len() + content.envelope().len();
     reserve(out, method_len, content, frame_max);
     out.extend_from_slice(&frame::header(FrameKind::Method, channel, method_len));
     out.extend_from_slice(&RETURN);
     out.extend_from_slice(&code.number().to_be_bytes());
     out.push(u8::try_from(text.len()).expect("names are short"));
     out.extend_from_slice(text);
-    out.extend_from_slice(content.envelope);
-    header_and_body(out, channel, content, frame_max);
+    envelope_and_content(out, channel, content, frame_max);
 }
 
 /// Appends `basic.ack`.
@@ -129,22 +123,33 @@ fn chunk_max(frame_max: u32) -> usize {
 
 /// Makes room for all frames at once.
 #[inline]
-fn reserve(out: &mut Vec<u8>, method_len: usize, content: &Content<'_>, frame_max: u32) {
+fn reserve(out: &mut Vec<u8>, method_len: usize, content: &FramedContent<'_>, frame_max: u32) {
+    let body_len = content.body_len();
     // A division costs as much as all else here, and most bodies fit a frame.
     let chunks = match chunk_max(frame_max) {
-        max if content.body.len() <= max => 1,
-        max => content.body.len() / max + 1,
+        max if body_len <= max => 1,
+        max => body_len / max + 1,
     };
-    let overhead = (2 + chunks) * OVERHEAD_BYTES;
-    out.reserve(method_len + content.header.len() + content.body.len() + overhead);
+    out.reserve(method_len + content.header().len() + body_len + (2 + chunks) * OVERHEAD_BYTES);
+}
+
+/// Ends a method with the names, and appends the header and body frames.
+#[inline]
+fn envelope_and_content(out: &mut Vec<u8>, channel: u16, content: &FramedContent<'_>, frame_max: u32) {
+    if content.body_len() <= chunk_max(frame_max) {
+        content.append(out, channel);
+    } else {
+        out.extend_from_slice(content.envelope());
+        header_and_body(out, channel, content, frame_max);
+    }
 }
 
 /// Ends the method frame and appends the header and body frames.
-#[inline]
-fn header_and_body(out: &mut Vec<u8>, channel: u16, content: &Content<'_>, frame_max: u32) {
-    out.extend_from_slice(&frame::boundary(FrameKind::Header, channel, content.header.len()));
-    out.extend_from_slice(content.header);
-    let mut rest = content.body;
+fn header_and_body(out: &mut Vec<u8>, channel: u16, content: &FramedContent<'_>, frame_max: u32) {
+    let header = content.header();
+    out.extend_from_slice(&frame::boundary(FrameKind::Header, channel, header.len()));
+    out.extend_from_slice(header);
+    let mut rest = content.body();
     while !rest.is_empty() {
         let (chunk, tail) = rest.split_at(rest.len().min(chunk_max(frame_max)));
         out.extend_from_slice(&frame::boundary(FrameKind::Body, channel, chunk.len()));

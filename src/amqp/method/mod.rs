@@ -13,7 +13,7 @@ use amq_protocol::protocol::{self, AMQPClass};
 use crate::amqp::frame;
 use crate::amqp::reply_code::ReplyCode;
 
-pub use encode::{Content, ack, basic_return, deliver, encode, get_ok, nack};
+pub use encode::{ack, basic_return, deliver, encode, get_ok, nack};
 
 /// Class and method number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -250,7 +250,7 @@ fn a_history_is_believed_only_while_the_broker_carries_it() {
         deaths(&second.message)[0].inner()["count"],
         AMQPValue::LongLongInt(1)
     );
-    let stored = Message::decode(first.message.encoded(), first.message.is_dead_letter()).unwrap();
+    let stored = Message::decode(&first.message.encoded(), first.message.is_dead_letter()).unwrap();
     let second = die(&stored, DeathReason::Expired, "q");
     assert_eq!(
         deaths(&second.message)[0].inner()["count"],

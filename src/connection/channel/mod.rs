@@ -26,7 +26,6 @@ use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerSlot};
 use crate::broker::queue::effects::DeliveryHandle;
 use crate::broker::sparse_deque::SparseDeque;
-use crate::message::MessageBuilder;
 use crate::store::Sequence;
 
 use super::batch::Confirmed;
@@ -81,9 +80,8 @@ pub struct Channel {
     number: u16,
     /// It failed, and close-ok is awaited; all else is ignored.
     is_closing: bool,
+    /// The half-received message.
     incoming: Option<Incoming>,
-    /// Collects the half-received message.
-    builder: MessageBuilder,
     sources: FxHashMap<SourceId, Source>,
     consumers: FxHashMap<Arc<str>, SourceId>,
     unacked: SparseDeque<Unacked>,
@@ -127,7 +125,6 @@ impl Channel {
             number,
             is_closing: false,
             incoming: None,
-            builder: MessageBuilder::default(),
             sources: FxHashMap::default(),
             consumers: FxHashMap::default(),
             unacked: SparseDeque::default(),
@@ -299,7 +296,6 @@ impl Channel {
     pub fn cancel_all(&mut self, session: &mut Session) -> Vec<Left> {
         session.flush();
         self.incoming = None;
-        self.builder.clear();
         self.rollback();
         self.consumers.clear();
         let mut left = Vec::new();

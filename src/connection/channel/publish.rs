@@ -27,40 +27,47 @@ const BODY_BYTES_CEILING: u64 = 512 << 20;
 /// Body bytes reserved on the sender's word; more grows as it arrives.
 const BODY_RESERVE_MAX: usize = 1 << 20;
 
-/// A message whose frames are arriving; the channel's builder collects them.
+/// A message whose frames arrive one by one.
 #[derive(Debug)]
 pub(super) struct Incoming {
     mandatory: bool,
     /// Body bytes announced; `None` until the header has come.
     body_size: Option<u64>,
     received: u64,
+    builder: MessageBuilder,
 }
 
 impl Channel {
     pub(super) fn begin_publish(&mut self, publish: &Publish<'_>) -> Result<(), Failure> {
-        let incoming = Incoming::new(publish)?;
-        self.builder.start(publish.exchange, publish.routing_key);
+        refuse_immediate(publish)?;
+        let mut incoming = Incoming {
+            mandatory: publish.mandatory,
+            body_size: None,
+            received: 0,
+            builder: MessageBuilder::default(),
+        };
+        incoming.builder.start(publish.exchange, publish.routing_key);
         self.incoming = Some(incoming);
         Ok(())
     }
 
-    /// Takes a publish whose frames have all come. The channel [`Channel::takes_methods`].
+    /// Takes a publish whose frames have all come. The channel [`Channel::takes_methods`]; `builder` is anybody's.
     ///
     /// # Errors
     /// When the message is not acceptable.
+    #[inline]
     pub fn whole_publish(
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
+        builder: &mut MessageBuilder,
         whole: &WholePublish<'_>,
     ) -> Result<(), Failure> {
-        let mut incoming = Incoming::new(&whole.publish)?;
-        let size_max = session.settings.message_size_max;
-        self.builder
-            .start(whole.publish.exchange, whole.publish.routing_key);
-        incoming.header(&mut self.builder, whole.header, size_max)?;
-        incoming.body(&mut self.builder, whole.body, whole.body.len() as u64, size_max)?;
-        self.finish_publish(session, output, &incoming)
+        refuse_immediate(&whole.publish)?;
+        let header = check_header(whole.header)?;
+        check_size(header.body_size, session)?;
+        builder.whole(whole);
+        self.publish(session, output, builder, whole.publish.mandatory)
     }
 
     /// Takes a header or body frame.
@@ -84,10 +91,10 @@ impl Channel {
                 MethodId::default(),
             ));
         };
-        let (builder, size_max) = (&mut self.builder, session.settings.message_size_max);
+        let size_max = session.settings.message_size_max;
         match (frame.kind, incoming.body_size) {
-            (FrameKind::Header, None) => incoming.header(builder, frame.payload, size_max)?,
-            (FrameKind::Body, Some(size)) => incoming.body(builder, frame.payload, size, size_max)?,
+            (FrameKind::Header, None) => incoming.header(frame.payload, size_max)?,
+            (FrameKind::Body, Some(size)) => incoming.body(frame.payload, size, size_max)?,
             (_, None) => {
                 return Err(unexpected(
                     "expected content header for class 60, got non content header frame instead",
@@ -100,23 +107,11 @@ impl Channel {
             }
         }
         if incoming.body_size == Some(incoming.received) {
-            let incoming = self.incoming.take().expect("it is there");
-            self.finish_publish(session, output, &incoming)?;
+            let mut incoming = self.incoming.take().expect("it is there");
+            check_size(incoming.received, session)?;
+            self.publish(session, output, &mut incoming.builder, incoming.mandatory)?;
         }
         Ok(())
-    }
-
-    fn finish_publish(
-        &mut self,
-        session: &mut Session,
-        output: &mut Vec<u8>,
-        incoming: &Incoming,
-    ) -> Result<(), Failure> {
-        let mut builder = std::mem::take(&mut self.builder);
-        let done = self.publish(session, output, incoming, &mut builder);
-        builder.clear();
-        self.builder = builder;
-        done
     }
 
     /// A method came while content was expected.
@@ -132,21 +127,38 @@ impl Channel {
         })
     }
 
-    /// A message is complete: checks it in RabbitMQ's order, routes it, and gathers it.
+    /// A message is complete, and of a size that is taken: checks it in RabbitMQ's order, routes it, and gathers it.
+    #[inline]
     fn publish(
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
-        incoming: &Incoming,
         builder: &mut MessageBuilder,
+        mandatory: bool,
     ) -> Result<(), Failure> {
-        let received = incoming.received;
-        let max = session.settings.message_size_max;
-        if received > max {
-            let explanation = format!("message size {received} is larger than configured max size {max}");
-            return Err(precondition(explanation, ID));
-        }
         let cached = find_route(session, builder)?;
+        let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
+        let says_nothing = properties.headers.is_none()
+            && properties.reply_to.is_none()
+            && properties.expiration.is_none()
+            && properties.user_id.is_none();
+        if says_nothing && let Some(route) = cached {
+            let traits = Traits::of(&properties);
+            self.gather(session, output, builder.finish(traits), route, mandatory);
+            return Ok(());
+        }
+        let (message, route) = self.check_and_route(session, builder, cached)?;
+        self.gather(session, output, message, route, mandatory);
+        Ok(())
+    }
+
+    /// The same for a message whose properties ask for something, or whose route has to be found.
+    fn check_and_route(
+        &mut self,
+        session: &mut Session,
+        builder: &mut MessageBuilder,
+        cached: Option<RouteId>,
+    ) -> Result<(Message, RouteId), Failure> {
         let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
         let addressed = match properties.reply_to {
             Some(reply_to) if reply_to == REPLY_TO.as_bytes() => Some(content::with_reply_to(
@@ -187,11 +199,11 @@ impl Channel {
             Some(route) if copies.is_empty() => route,
             _ => decide_route(session, &message, &copies)?,
         };
-        self.gather(session, output, message, route, incoming.mandatory);
-        Ok(())
+        Ok((message, route))
     }
 
     /// Passes a routed message to the transaction or the batch; one that no queue takes is returned or forgotten.
+    #[inline]
     fn gather(
         &mut self,
         session: &mut Session,
@@ -238,66 +250,78 @@ impl Channel {
 }
 
 impl Incoming {
-    fn new(publish: &Publish<'_>) -> Result<Self, Failure> {
-        if publish.immediate {
-            return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
-        }
-        Ok(Self {
-            mandatory: publish.mandatory,
-            body_size: None,
-            received: 0,
-        })
-    }
-
-    fn header(&mut self, builder: &mut MessageBuilder, payload: &[u8], size_max: u64) -> Result<(), Failure> {
-        let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
-        if header.class_id != 60 {
-            let explanation = format!(
-                "expected content header for class 60, got one for class {} instead",
-                header.class_id
-            );
-            return Err(unexpected(&explanation));
-        }
-        if header.weight != 0 {
-            return Err(unexpected(
-                "expected content header for class 60, got non content header frame instead",
-            ));
-        }
-        if header.body_size > BODY_BYTES_CEILING {
-            let explanation = format!(
-                "content body size {} exceeds maximum allowed size {BODY_BYTES_CEILING}",
-                header.body_size
-            );
-            return Err(connection(ReplyCode::FrameError, explanation, ID));
-        }
+    fn header(&mut self, payload: &[u8], size_max: u64) -> Result<(), Failure> {
+        let header = check_header(payload)?;
         // A body that will be refused is counted, not kept.
         let reserve = if header.body_size > size_max {
             0
         } else {
             BODY_RESERVE_MAX
         };
-        builder.header(header.body_size, header.properties, reserve);
+        self.builder.header(header.body_size, header.properties, reserve);
         self.body_size = Some(header.body_size);
         Ok(())
     }
 
-    fn body(
-        &mut self,
-        builder: &mut MessageBuilder,
-        payload: &[u8],
-        size: u64,
-        size_max: u64,
-    ) -> Result<(), Failure> {
+    fn body(&mut self, payload: &[u8], size: u64, size_max: u64) -> Result<(), Failure> {
         self.received += payload.len() as u64;
         if self.received > size {
             let explanation = "content body frame exceeds remaining content size";
             return Err(connection(ReplyCode::FrameError, explanation, ID));
         }
         if size <= size_max {
-            builder.body(payload);
+            self.builder.body(payload);
         }
         Ok(())
     }
+}
+
+#[inline]
+fn refuse_immediate(publish: &Publish<'_>) -> Result<(), Failure> {
+    if publish.immediate {
+        return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
+    }
+    Ok(())
+}
+
+/// Reads the payload of a content header frame, and judges it before any of the body has come.
+#[inline]
+fn check_header(payload: &[u8]) -> Result<ContentHeader<'_>, Failure> {
+    let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
+    if header.class_id == 60 && header.weight == 0 && header.body_size <= BODY_BYTES_CEILING {
+        return Ok(header);
+    }
+    Err(bad_header(&header))
+}
+
+#[cold]
+fn bad_header(header: &ContentHeader<'_>) -> Failure {
+    if header.class_id != 60 {
+        let explanation = format!(
+            "expected content header for class 60, got one for class {} instead",
+            header.class_id
+        );
+        return unexpected(&explanation);
+    }
+    if header.weight != 0 {
+        return unexpected("expected content header for class 60, got non content header frame instead");
+    }
+    let explanation = format!(
+        "content body size {} exceeds maximum allowed size {BODY_BYTES_CEILING}",
+        header.body_size
+    );
+    connection(ReplyCode::FrameError, explanation, ID)
+}
+
+/// Whether a message of so many body bytes, all of which have come, is taken.
+#[inline]
+fn check_size(received: u64, session: &Session) -> Result<(), Failure> {
+    let max = session.settings.message_size_max;
+    if received > max {
+        let explanation = format!("message size {received} is larger than configured max size {max}");
+        return Err(precondition(explanation, ID));
+    }
+    Ok(())
 }
 
 fn unexpected(explanation: &str) -> Failure {
@@ -306,6 +330,7 @@ fn unexpected(explanation: &str) -> Failure {
 
 /// The cached route, if there is one; else checks permission and existence, and leaves the rest to
 /// [`decide_route`], which needs the headers.
+#[inline]
 fn find_route(session: &mut Session, builder: &MessageBuilder) -> Result<Option<RouteId>, Failure> {
     let version = session.vhost.version();
     if session.batch.routes.version != version || session.batch.routes.is_full() {

@@ -22,17 +22,16 @@ pub(super) struct Draft {
 impl Draft {
     pub(super) fn add(&mut self, entry: &PublishEntry, places: &Places) {
         let message = &entry.message;
-        let bytes = message.encoded();
         let number = |len: usize| u32::try_from(len).expect("a message is below 4 GiB");
         let home = places.get(message).unwrap_or_else(|| {
             let offset = number(self.data.len());
-            self.data.extend_from_slice(bytes);
+            message.encode(&mut self.data);
             Home { row: 0, offset }
         });
         self.records.push(Record {
             position: entry.position.0,
-            len: number(bytes.len()),
-            body_len: number(message.body().len()),
+            len: number(message.encoded_len()),
+            body_len: number(message.body_len()),
             home,
             is_persistent: entry.is_persistent,
         });

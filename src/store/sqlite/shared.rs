@@ -42,7 +42,7 @@ impl Places {
             with_messages()
                 .flat_map(|queue| &queue.published)
                 .map(|entry| &entry.message)
-                .filter(|message| message.encoded().len() >= SHARED_BYTES_MIN)
+                .filter(|message| message.encoded_len() >= SHARED_BYTES_MIN)
         };
         let mut uses: FxHashMap<usize, u32> = FxHashMap::default();
         for message in messages() {
@@ -52,7 +52,7 @@ impl Places {
         for message in messages().filter(|message| uses[&message.identity()] > 1) {
             let offset = u32::try_from(data.len()).expect("a row is below 4 GiB");
             places.0.entry(message.identity()).or_insert_with(|| {
-                data.extend_from_slice(message.encoded());
+                message.encode(&mut data);
                 Home { row: *next, offset }
             });
             if data.len() >= ROW_BYTES {

@@ -4,6 +4,7 @@ use amq_protocol::frame::{AMQPContentHeader, AMQPFrame, parse_frame};
 use amq_protocol::protocol::{BasicProperties, basic, channel, connection, queue};
 use amq_protocol::types::{AMQPValue, FieldTable};
 
+use crate::amqp::framed_content;
 use crate::amqp::method::{Method, decode};
 
 use super::*;
@@ -113,6 +114,20 @@ fn read_content(mut bytes: &[u8]) -> (AMQPClass, AMQPContentHeader, Vec<Vec<u8>>
     (class, header, chunks)
 }
 
+/// Names, header and body as a message keeps them; where the payloads of the two frames begin.
+fn framed(envelope: &[u8], body: &[u8]) -> (Vec<u8>, usize, usize) {
+    let header = header_of(body);
+    let mut bytes = envelope.to_vec();
+    framed_content::open_header(&mut bytes, header.len());
+    let header_at = bytes.len();
+    bytes.extend(header);
+    framed_content::open_body(&mut bytes, body.len());
+    let body_at = bytes.len();
+    bytes.extend(body);
+    framed_content::close(&mut bytes);
+    (bytes, header_at, body_at)
+}
+
 /// A content header without properties.
 fn header_of(body: &[u8]) -> Vec<u8> {
     let size = (body.len() as u64).to_be_bytes();
@@ -133,12 +148,8 @@ fn bodies_are_split_at_the_frame_limit() {
     ];
     for (len, frame_max, expected) in cases {
         let body = &body[..len];
-        let header = header_of(body);
-        let content = Content {
-            envelope: b"\0\x01q",
-            header: &header,
-            body,
-        };
+        let (bytes, header_at, body_at) = framed(b"\0\x01q", body);
+        let content = FramedContent::new(&bytes, header_at, body_at);
         let mut out = Vec::new();
         deliver(&mut out, 5, b"tag", 1, false, &content, frame_max);
         let (_, header, chunks) = read_content(&out);
@@ -151,12 +162,8 @@ fn bodies_are_split_at_the_frame_limit() {
 
 #[test]
 fn content_goes_out_behind_three_methods() {
-    let header = header_of(b"body");
-    let content = Content {
-        envelope: b"\x02ex\x03key",
-        header: &header,
-        body: b"body",
-    };
+    let (bytes, header_at, body_at) = framed(b"\x02ex\x03key", b"body");
+    let content = FramedContent::new(&bytes, header_at, body_at);
     let mut out = Vec::new();
     deliver(&mut out, 5, b"", 1 << 40, true, &content, 4096);
     let (class, header, chunks) = read_content(&out);

@@ -84,12 +84,7 @@ fn remembered(recovered: Recovered) -> (Vec<KeyRow>, Vec<Recorded>) {
     keys.sort_unstable();
     let whole = |row: HistoryRow| {
         let message = row.message;
-        (
-            row.keeper,
-            row.place,
-            message.encoded().to_vec(),
-            message.is_dead_letter(),
-        )
+        (row.keeper, row.place, message.encoded(), message.is_dead_letter())
     };
     (keys, recovered.history.into_iter().map(whole).collect())
 }
