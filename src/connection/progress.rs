@@ -259,12 +259,16 @@ impl Connection {
             return;
         };
         session.take_mail();
-        while self.output.len() - self.written < OUTPUT_MARK {
-            let Some(delivery) = session.mail.deliveries.pop_front() else {
-                break;
-            };
-            if let Some(channel) = self.channels.get_mut(&delivery.channel) {
-                channel.deliver(session, &delivery, &mut self.output);
+        let output_max = self.written + OUTPUT_MARK;
+        while self.output.len() < output_max
+            && let Some(first) = session.mail.deliveries.front()
+        {
+            match self.channels.get_mut(&first.channel) {
+                Some(channel) => {
+                    let deliveries = &mut session.mail.deliveries;
+                    channel.deliver(deliveries, session.frame_max, &mut self.output, output_max);
+                }
+                None => drop(session.mail.deliveries.pop_front()),
             }
         }
         // A reply that waits for the disk goes first: queue.delete-ok before the basic.cancel that it causes.

@@ -1,5 +1,6 @@
 //! Deliveries on their way out: tags, credit for the socket, and what to do with those that never left.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::amqp::method;
@@ -10,37 +11,54 @@ use super::super::session::Session;
 use super::{Channel, Source, Unacked};
 
 impl Channel {
-    /// Encodes a delivery. One whose consumer is gone for good goes back to its queue.
-    pub fn deliver(&mut self, session: &mut Session, delivery: &OutboxDelivery, output: &mut Vec<u8>) {
+    /// Encodes the first of the deliveries, which is this channel's, and those of the same source that follow it, until
+    /// the output has reached `output_max`. One whose consumer is gone for good is dropped: it went back to its queue.
+    pub fn deliver(
+        &mut self,
+        deliveries: &mut VecDeque<OutboxDelivery>,
+        frame_max: u32,
+        output: &mut Vec<u8>,
+        output_max: usize,
+    ) {
+        let Some(first) = deliveries.front() else { return };
+        let id = first.source;
         // The channel's sources are cleared when it is released, and its mail with them.
-        let Some(source) = self.sources.get_mut(&delivery.source) else {
+        let Some(source) = self.sources.get_mut(&id) else {
+            deliveries.pop_front();
             return;
         };
-        self.last_delivery_tag += 1;
-        let message = &delivery.message;
-        let content = message.content();
-        method::deliver(
-            output,
-            self.number,
-            source.tag.as_bytes(),
-            self.last_delivery_tag,
-            delivery.redelivered,
-            &content,
-            session.frame_max,
-        );
         if source.written.messages == 0 {
-            self.touched.push(delivery.source);
+            self.touched.push(id);
         }
-        source.written.messages += 1;
-        source.written.bytes += message.memory_bytes();
-        if !source.no_ack {
-            source.unacked += 1;
-            let unacked = Unacked {
-                source: delivery.source,
-                handle: delivery.handle,
-            };
-            self.unacked.insert(self.last_delivery_tag, unacked);
+        let mut done = 0;
+        for delivery in deliveries.iter().take_while(|delivery| delivery.source == id) {
+            self.last_delivery_tag += 1;
+            let message = &delivery.message;
+            method::deliver(
+                output,
+                self.number,
+                source.tag.as_bytes(),
+                self.last_delivery_tag,
+                delivery.redelivered,
+                &message.content(),
+                frame_max,
+            );
+            source.written.messages += 1;
+            source.written.bytes += message.memory_bytes();
+            if !source.no_ack {
+                source.unacked += 1;
+                let unacked = Unacked {
+                    source: id,
+                    handle: delivery.handle,
+                };
+                self.unacked.insert(self.last_delivery_tag, unacked);
+            }
+            done += 1;
+            if output.len() >= output_max {
+                break;
+            }
         }
+        deliveries.drain(..done);
     }
 
     /// Notes a delivery that `basic.get` took; returns its tag.
@@ -93,8 +111,9 @@ impl Channel {
     ) {
         let number = self.number;
         let is_wanted = |delivery: &OutboxDelivery| delivery.channel == number && is_wanted(delivery.source);
-        for delivery in session.take_deliveries(is_wanted) {
-            self.deliver(session, &delivery, output);
+        let mut wanted = session.take_deliveries(is_wanted);
+        while !wanted.is_empty() {
+            self.deliver(&mut wanted, session.frame_max, output, usize::MAX);
         }
     }
 
