@@ -55,6 +55,7 @@ impl Alarms {
     }
 
     /// Whether any alarm stands.
+    #[inline]
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Relaxed)
     }

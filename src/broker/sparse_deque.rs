@@ -10,6 +10,9 @@ use std::iter;
 /// Holes tolerated before the deque is squeezed, however few entries are left.
 const HOLES_MIN: usize = 64;
 
+/// Slots that an empty deque keeps room for: to grow anew each time costs more than all else.
+const KEPT_MAX: usize = 512;
+
 /// Slots that a value may push aside.
 const PUSHED_MAX: usize = 64;
 
@@ -136,8 +139,8 @@ impl<T> SparseDeque<T> {
         if self.slots.len() - self.len > HOLES_MIN.max(self.len) {
             self.slots.retain(|(_, value)| value.is_some());
         }
-        if self.len == 0 && self.slots.capacity() > HOLES_MIN {
-            self.slots.shrink_to(HOLES_MIN);
+        if self.len == 0 && self.slots.capacity() > KEPT_MAX {
+            self.slots.shrink_to(KEPT_MAX);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! lose both to a crash in between.
 
 use std::cmp::Reverse;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -28,7 +29,7 @@ pub struct Confirmable {
     /// Channel number.
     pub channel: u16,
     /// Publish sequence number on that channel.
-    pub tag: u64,
+    pub tag: NonZeroU64,
 }
 
 /// A confirm that is due, now or once the store has committed.
@@ -113,6 +114,7 @@ impl Batch {
     }
 
     /// Adds a publish. Returns whether it is time to flush.
+    #[inline]
     pub fn publish(&mut self, message: Message, route: RouteId, confirm: Option<Confirmable>) -> bool {
         self.leaves_traces |= self.routes.get(route).leaves_traces();
         self.publishes.push(Pending {

@@ -30,6 +30,7 @@ pub struct Routes {
 
 impl Routes {
     /// The route for a message with this envelope (exchange and routing key).
+    #[inline]
     pub fn find(&mut self, envelope: &[u8]) -> Option<RouteId> {
         if envelope == self.last_key && !self.kept.is_empty() {
             return Some(RouteId::Kept(self.last));
@@ -56,11 +57,13 @@ impl Routes {
     }
 
     /// Whether it is time to [`Routes::forget`] before another route is kept.
+    #[inline]
     pub fn is_full(&self) -> bool {
         self.kept.len() >= ROUTES_MAX
     }
 
     /// The route of that number.
+    #[inline]
     pub fn get(&self, id: RouteId) -> &Route {
         match id {
             RouteId::Kept(id) => &self.kept[id as usize],

@@ -67,6 +67,7 @@ struct Consumer {
 }
 
 impl Consumer {
+    #[inline]
     fn can_take(&self) -> bool {
         let prefetch = u32::from(self.options.prefetch);
         !self.is_suspended
@@ -167,6 +168,7 @@ impl Consumers {
     }
 
     /// The consumer whose turn it is, if any can take a message; its turn is over then.
+    #[inline]
     pub fn take_turn(&mut self) -> Option<ConsumerSlot> {
         for (_, level) in &mut self.rotation {
             while let Some(&index) = level.front() {
@@ -191,6 +193,7 @@ impl Consumers {
     }
 
     /// Books a delivery of `bytes` to the consumer that [`Consumers::take_turn`] named; returns whether it must be acked.
+    #[inline]
     pub fn book(&mut self, slot: ConsumerSlot, bytes: usize) -> bool {
         let consumer = self.consumer(slot).expect("take_turn() names live consumers");
         consumer.outbox_messages += 1;
@@ -237,11 +240,13 @@ impl Consumers {
     }
 
     /// How many there are.
+    #[inline]
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -255,6 +260,7 @@ impl Consumers {
     }
 
     /// The consumer, unless it was removed.
+    #[inline]
     fn consumer(&mut self, slot: ConsumerSlot) -> Option<&mut Consumer> {
         let place = self.slots.get_mut(slot.index as usize)?;
         if place.generation == slot.generation {

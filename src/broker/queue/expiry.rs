@@ -14,6 +14,7 @@ pub(super) const TURN_MAX: usize = 4096;
 
 impl Queue {
     /// When a message that enters now expires: the smaller of the queue's and its own time to live.
+    #[inline]
     pub(super) fn expires_at(&self, message: &Message, now: Timestamp) -> Option<Timestamp> {
         let own = message.expiration();
         let ttl = self.settings.message_ttl.into_iter().chain(own).min()?;

@@ -67,6 +67,7 @@ impl Queue {
     }
 
     /// Whether messages may be handed out now.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
         matches!(self.hand_out, HandOut::Open { .. })
     }
@@ -97,6 +98,7 @@ impl Queue {
     }
 
     /// Books a message that leaves the ready ones: as unacked, or as done with.
+    #[inline]
     pub(super) fn hand_out(
         &mut self,
         (level, position, waiting): (LevelId, Position, Waiting),
@@ -130,6 +132,7 @@ impl Queue {
     }
 
     /// The message with the header that tells how often it has come back, if it has and the queue counts that.
+    #[inline]
     pub(super) fn with_delivery_count(&self, waiting: &Waiting) -> Option<Message> {
         let counts = self.options.is_quorum || self.settings.delivery_limit.is_some();
         (waiting.delivery_count > 0 && counts)

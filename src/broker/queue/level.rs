@@ -112,21 +112,25 @@ impl Level {
     }
 
     /// Which one it is.
+    #[inline]
     pub fn id(&self) -> LevelId {
         self.id
     }
 
     /// Ready messages, wherever they are.
+    #[inline]
     pub fn count(&self) -> u64 {
         self.entries.len() as u64 + self.unread.messages
     }
 
     /// Whether no message is in memory.
+    #[inline]
     pub fn is_window_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// Whether the next message has to go to the store only.
+    #[inline]
     pub fn is_window_full(&self) -> bool {
         self.unread.messages > 0
             || self.entries.len() >= self.window.messages
@@ -151,6 +155,7 @@ impl Level {
     }
 
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
+    #[inline]
     pub fn insert(&mut self, position: Position, waiting: Waiting) {
         self.bytes += waiting.message.memory_bytes();
         self.entries.insert(position.0, waiting);
@@ -168,6 +173,7 @@ impl Level {
     }
 
     /// Takes the first message in memory.
+    #[inline]
     pub fn pop(&mut self) -> Option<(Position, Waiting)> {
         let (position, waiting) = self.entries.pop_front()?;
         self.bytes -= waiting.message.memory_bytes();

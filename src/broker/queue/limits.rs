@@ -11,6 +11,7 @@ use super::settings::Overflow;
 
 impl Queue {
     /// Whether the queue is full and takes no more. RabbitMQ asks this before it looks for a consumer.
+    #[inline]
     pub(super) fn refuses(&self, message: &Message) -> bool {
         if self.settings.overflow == Overflow::DropHead {
             return false;

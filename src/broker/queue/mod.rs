@@ -59,6 +59,7 @@ pub struct QueueOptions {
 
 impl QueueOptions {
     /// Whether a message, persistent or not, would survive a restart in such a queue.
+    #[inline]
     pub fn keeps(&self, is_persistent: bool) -> bool {
         self.durable && (is_persistent || self.is_quorum)
     }
@@ -153,24 +154,22 @@ impl Queue {
 
     /// Adds a message behind all others of its priority; false when the queue is full and refuses it. Call
     /// [`Queue::dispatch`] after a batch of these.
+    #[inline]
     pub fn publish(&mut self, message: Message, now: Timestamp, effects: &mut Effects) -> bool {
-        if self.refuses(&message) {
-            // Others of its batch may have filled the queue whom consumers are waiting for.
-            self.dispatch(now, effects);
-            if self.refuses(&message) {
-                self.refuse(message, effects);
-                return false;
-            }
+        if self.refuses(&message) && self.still_refuses(&message, now, effects) {
+            self.refuse(message, effects);
+            return false;
         }
         let level = self.ready.level(message.priority());
-        if self.ready.is_window_full(level) && self.is_open() && !self.consumers.is_empty() {
+        let mut is_window_full = self.ready.is_window_full(level);
+        if is_window_full && self.is_open() && !self.consumers.is_empty() {
             // Others of its batch may have filled the window, and consumers can have them before this one enters.
             self.deliver(now, now, effects);
+            is_window_full = self.ready.is_window_full(level);
         }
         let position = self.next;
         self.next = Position(position.0 + 1);
         let expires_at = self.expires_at(&message, now);
-        let is_window_full = self.ready.is_window_full(level);
         let stored = self.options.keeps(message.is_persistent());
         if stored || is_window_full {
             let entry = PublishEntry {
@@ -204,6 +203,14 @@ impl Queue {
         true
     }
 
+    /// Whether a full queue is so, too, when consumers have what they are waiting for: others of a batch may have filled
+    /// it.
+    #[cold]
+    fn still_refuses(&mut self, message: &Message, now: Timestamp, effects: &mut Effects) -> bool {
+        self.dispatch(now, effects);
+        self.refuses(message)
+    }
+
     /// Gives ready messages to consumers as long as there are both; then lets go of what has expired or is too much.
     pub fn dispatch(&mut self, now: Timestamp, effects: &mut Effects) {
         let has_consumers = !self.consumers.is_empty();
@@ -222,6 +229,7 @@ impl Queue {
 
     /// Delivers what has not expired before `end`. What expires right now may still go: a TTL of 0 means delivery at
     /// once or never. False if so much has expired that deliveries have to wait for another turn.
+    #[inline]
     fn deliver(&mut self, end: Timestamp, now: Timestamp, effects: &mut Effects) -> bool {
         if !self.expire_before(end, effects) {
             return false;
@@ -237,6 +245,7 @@ impl Queue {
     }
 
     /// Hands a message that is not among the ready ones to the consumer whose turn it is.
+    #[inline]
     fn give(
         &mut self,
         entry: (LevelId, Position, Waiting),

@@ -64,6 +64,7 @@ impl Ready {
     }
 
     /// The level for messages of this priority.
+    #[inline]
     pub fn level(&mut self, priority: u8) -> LevelId {
         if self.max_priority == 0 {
             return LevelId::BASE;
@@ -100,16 +101,19 @@ impl Ready {
         id
     }
 
+    #[inline]
     fn level_mut(&mut self, id: LevelId) -> &mut Level {
         &mut self.levels[usize::from(id.index)]
     }
 
     /// Whether the next message of this level has to go to the store only.
+    #[inline]
     pub fn is_window_full(&self, level: LevelId) -> bool {
         self.levels[usize::from(level.index)].is_window_full()
     }
 
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
+    #[inline]
     pub fn insert(&mut self, level: LevelId, position: Position, waiting: Waiting) {
         self.count += 1;
         self.body_bytes += waiting.message.body_len() as u64;
@@ -145,6 +149,7 @@ impl Ready {
     }
 
     /// Takes the first message of the level with this [`LevelId::index`]; `None` when none is in memory.
+    #[inline]
     pub fn pop_of(&mut self, index: u8) -> Option<(LevelId, Position, Waiting)> {
         let level = &mut self.levels[usize::from(index)];
         let (position, waiting) = level.pop()?;
@@ -154,6 +159,7 @@ impl Ready {
     }
 
     /// The [`LevelId::index`] of the level whose message [`Ready::pop`] would take.
+    #[inline]
     pub fn next_in_memory(&self) -> Option<u8> {
         let level = |index: u8| &self.levels[usize::from(index)];
         let mut order = self.order.iter().copied();
@@ -163,6 +169,7 @@ impl Ready {
     }
 
     /// Ready messages, wherever they are.
+    #[inline]
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -272,6 +279,7 @@ impl Ready {
         }
     }
 
+    #[inline]
     fn admit(&mut self, level: LevelId, position: Position, waiting: Waiting) {
         if let Some(at) = waiting.expires_at {
             self.expiring.insert((at, position, level));
@@ -279,6 +287,7 @@ impl Ready {
         self.level_mut(level).insert(position, waiting);
     }
 
+    #[inline]
     fn forget(&mut self, level: LevelId, position: Position, waiting: &Waiting) {
         self.count -= 1;
         self.body_bytes -= waiting.message.body_len() as u64;
@@ -290,6 +299,7 @@ impl Ready {
 
 impl Waiting {
     /// Names its next delivery.
+    #[inline]
     pub fn handle(&self, position: Position) -> DeliveryHandle {
         DeliveryHandle {
             position,

@@ -57,11 +57,13 @@ pub enum Remembered {
 
 impl Route {
     /// Exchanges on the way remember messages: [`Vhost::pass`] takes this one there.
+    #[inline]
     pub fn leaves_traces(&self) -> bool {
         self.remembered != Remembered::Nothing
     }
 
     /// Nothing takes the message: a publisher that asked to be told is told so.
+    #[inline]
     pub fn is_unroutable(&self) -> bool {
         self.queues.is_empty()
             && self.delays.is_empty()

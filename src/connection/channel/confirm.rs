@@ -1,6 +1,7 @@
 //! Publisher confirms: numbers per channel, and acks as soon as what they promise is true.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU64;
 
 use amq_protocol::protocol::{AMQPClass, confirm};
 
@@ -28,16 +29,17 @@ struct Waiting {
 
 impl Confirms {
     /// The number of the next publish.
-    fn next_tag(&mut self) -> u64 {
+    #[inline]
+    fn next_tag(&mut self) -> NonZeroU64 {
         self.last_tag += 1;
-        self.last_tag
+        NonZeroU64::new(self.last_tag).expect("tags begin at 1")
     }
 
     /// Takes confirms in the order of their publishes and sends those that wait for nothing.
     pub(super) fn confirmed(&mut self, confirmed: &[Confirmed], channel: u16, output: &mut Vec<u8>) {
         let mut ready = Vec::new();
         for confirmed in confirmed {
-            let tag = confirmed.publish.tag;
+            let tag = confirmed.publish.tag.get();
             match confirmed.after {
                 // Before the acks: one of these may be for all lower tags.
                 _ if confirmed.is_rejected => method::nack(output, channel, tag, false),
@@ -104,6 +106,7 @@ impl Channel {
     }
 
     /// Numbers a publish, if the channel is in confirm mode.
+    #[inline]
     pub(super) fn next_confirm(&mut self) -> Option<Confirmable> {
         match &mut self.mode {
             Mode::Confirm(confirms) => Some(Confirmable {
@@ -121,7 +124,10 @@ mod tests {
 
     fn confirmed(tag: u64, after: Option<u64>) -> Confirmed {
         Confirmed {
-            publish: Confirmable { channel: 1, tag },
+            publish: Confirmable {
+                channel: 1,
+                tag: NonZeroU64::new(tag).expect("tags begin at 1"),
+            },
             after: after.map(Sequence),
             is_rejected: false,
         }
