@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 
 use amq_protocol::protocol::{AMQPClass, confirm};
 
@@ -39,21 +40,22 @@ impl Confirms {
     pub(super) fn confirmed(&mut self, confirmed: &[Confirmed], channel: u16, output: &mut Vec<u8>) {
         let mut ready = Vec::new();
         for confirmed in confirmed {
-            let tag = confirmed.publish.tag.get();
+            let tags = confirmed.first.tag.get()..=confirmed.last_tag;
             match confirmed.after {
                 // Before the acks: one of these may be for all lower tags.
-                _ if confirmed.is_rejected => method::nack(output, channel, tag, false),
-                Some(after) => self.wait(tag, after),
-                None => ready.push(tag),
+                _ if confirmed.is_rejected => tags.for_each(|tag| method::nack(output, channel, tag, false)),
+                Some(after) => self.wait(tags, after),
+                None => ready.push(tags),
             }
         }
         let first_waiting = self.waiting.front().map_or(u64::MAX, |waiting| waiting.first_tag);
-        let before = ready.partition_point(|tag| *tag < first_waiting);
+        let before = ready.partition_point(|tags| *tags.start() < first_waiting);
         if let Some(last) = ready[..before].last() {
-            method::ack(output, channel, *last, before > 1);
+            let is_single = before == 1 && last.start() == last.end();
+            method::ack(output, channel, *last.end(), !is_single);
         }
-        for tag in &ready[before..] {
-            method::ack(output, channel, *tag, false);
+        for tag in ready.drain(before..).flatten() {
+            method::ack(output, channel, tag, false);
         }
     }
 
@@ -67,12 +69,13 @@ impl Confirms {
         }
     }
 
-    fn wait(&mut self, tag: u64, after: Sequence) {
+    fn wait(&mut self, tags: RangeInclusive<u64>, after: Sequence) {
+        let (first_tag, last_tag) = tags.into_inner();
         match self.waiting.back_mut() {
-            Some(last) if last.after == after => last.last_tag = tag,
+            Some(last) if last.after == after => last.last_tag = last_tag,
             _ => self.waiting.push_back(Waiting {
-                first_tag: tag,
-                last_tag: tag,
+                first_tag,
+                last_tag,
                 after,
             }),
         }
@@ -124,10 +127,11 @@ mod tests {
 
     fn confirmed(tag: u64, after: Option<u64>) -> Confirmed {
         Confirmed {
-            publish: Confirmable {
+            first: Confirmable {
                 channel: 1,
                 tag: NonZeroU64::new(tag).expect("tags begin at 1"),
             },
+            last_tag: tag,
             after: after.map(Sequence),
             is_rejected: false,
         }
@@ -160,6 +164,38 @@ mod tests {
         let mut output = Vec::new();
         confirms.confirmed(&[confirmed(1, None), confirmed(2, None)], 1, &mut output);
         assert_eq!(output, acks(&[(2, true)]));
+    }
+
+    #[test]
+    fn a_run_is_acked_as_one_and_singly_behind_a_waiting_one() {
+        let run = |first, last_tag, after| Confirmed {
+            last_tag,
+            ..confirmed(first, after)
+        };
+        let mut confirms = Confirms::default();
+        let mut output = Vec::new();
+        let mixed = [
+            run(1, 3, None),
+            run(4, 5, Some(7)),
+            run(6, 7, None),
+            run(8, 8, Some(7)),
+        ];
+        confirms.confirmed(&mixed, 1, &mut output);
+        assert_eq!(output, acks(&[(3, true), (6, false), (7, false)]));
+        output.clear();
+        confirms.committed(Sequence(7), 1, &mut output);
+        assert_eq!(output, acks(&[(8, true)]));
+        output.clear();
+        let refused = Confirmed {
+            is_rejected: true,
+            ..run(9, 10, None)
+        };
+        confirms.confirmed(&[refused, run(11, 11, None)], 1, &mut output);
+        let mut expected = Vec::new();
+        method::nack(&mut expected, 1, 9, false);
+        method::nack(&mut expected, 1, 10, false);
+        method::ack(&mut expected, 1, 11, false);
+        assert_eq!(output, expected);
     }
 
     #[test]
