@@ -38,12 +38,23 @@ impl<T> Default for SparseDeque<T> {
 
 impl<T> SparseDeque<T> {
     /// Adds a value; cheapest when its key is above all others, or below.
+    #[expect(
+        clippy::inline_always,
+        reason = "large values that go by way of the stack are read back slowly"
+    )]
+    #[inline(always)]
     pub fn insert(&mut self, key: u64, value: T) {
         if self.slots.back().is_none_or(|(last, _)| *last < key) {
             self.len += 1;
-            self.slots.push_back((key, Some(value)));
-            return;
+            // Made when there is room for it, it need not wait on the stack until there is.
+            self.slots.extend(iter::once_with(|| (key, Some(value))));
+        } else {
+            self.insert_between(key, value);
         }
+    }
+
+    #[cold]
+    fn insert_between(&mut self, key: u64, value: T) {
         let old = match self.slots.binary_search_by_key(&key, |(key, _)| *key) {
             Ok(index) => {
                 self.len += 1;
@@ -60,7 +71,29 @@ impl<T> SparseDeque<T> {
     }
 
     /// Takes out the value of `key`.
+    #[inline]
     pub fn remove(&mut self, key: u64) -> Option<T> {
+        self.remove_if(key, |_| true)
+    }
+
+    /// The same if the value is the one that is meant.
+    #[expect(clippy::inline_always, reason = "as for insert()")]
+    #[inline(always)]
+    pub fn remove_if(&mut self, key: u64, is_meant: impl FnOnce(&T) -> bool) -> Option<T> {
+        match self.slots.front() {
+            Some((first, Some(value))) if *first == key => {
+                if is_meant(value) {
+                    self.pop_slot().map(|(_, value)| value)
+                } else {
+                    None
+                }
+            }
+            _ if self.get(key).is_some_and(is_meant) => self.remove_behind(key),
+            _ => None,
+        }
+    }
+
+    fn remove_behind(&mut self, key: u64) -> Option<T> {
         let Some(value) = self.find(key).and_then(|index| self.slots[index].1.take()) else {
             return self.strays.remove(&key);
         };
@@ -76,13 +109,23 @@ impl<T> SparseDeque<T> {
     }
 
     /// Takes out the value with the lowest key.
+    #[expect(clippy::inline_always, reason = "as for insert()")]
+    #[inline(always)]
     pub fn pop_front(&mut self) -> Option<(u64, T)> {
         if !self.strays.is_empty() && self.is_stray_first() {
             return self.strays.pop_first();
         }
+        self.pop_slot()
+    }
+
+    #[expect(clippy::inline_always, reason = "as for insert()")]
+    #[inline(always)]
+    fn pop_slot(&mut self) -> Option<(u64, T)> {
         let (key, value) = self.slots.pop_front()?;
         self.len -= 1;
-        self.trim();
+        if self.len == 0 || self.len < self.slots.len() {
+            self.trim();
+        }
         Some((key, value.expect("trim leaves no hole in front")))
     }
 

@@ -47,7 +47,7 @@ impl Queue {
         }
         let entry = self.ready.pop().expect("the next message is in memory");
         let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
-        let counted = self.with_delivery_count(&entry.2);
+        let counted = self.with_delivery_count(&entry.2.message, entry.2.delivery_count);
         let kept = self.hand_out(entry, (None, !no_ack), now, effects);
         let message = counted.unwrap_or(kept);
         self.ready.load(&mut effects.loads);

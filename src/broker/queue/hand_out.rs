@@ -98,7 +98,8 @@ impl Queue {
     }
 
     /// Books a message that leaves the ready ones: as unacked, or as done with.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     pub(super) fn hand_out(
         &mut self,
         (level, position, waiting): (LevelId, Position, Waiting),
@@ -133,13 +134,13 @@ impl Queue {
 
     /// The message with the header that tells how often it has come back, if it has and the queue counts that.
     #[inline]
-    pub(super) fn with_delivery_count(&self, waiting: &Waiting) -> Option<Message> {
+    pub(super) fn with_delivery_count(&self, message: &Message, delivery_count: u32) -> Option<Message> {
         let counts = self.options.is_quorum || self.settings.delivery_limit.is_some();
-        (waiting.delivery_count > 0 && counts)
-            .then(|| add_delivery_count(&waiting.message, waiting.delivery_count))
+        (delivery_count > 0 && counts).then(|| add_delivery_count(message, delivery_count))
     }
 }
 
+#[cold]
 fn add_delivery_count(message: &Message, count: u32) -> Message {
     const KEY: &[u8] = b"x-delivery-count";
     let mut entries = content::headers_without(message.properties(), &[KEY]);

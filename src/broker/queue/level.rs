@@ -53,6 +53,20 @@ pub struct Waiting {
     pub stored: bool,
 }
 
+impl Waiting {
+    /// A message that was just published.
+    #[inline]
+    pub fn new(message: Message, expires_at: Option<Timestamp>, stored: bool) -> Self {
+        Self {
+            message,
+            expires_at,
+            delivery_count: 0,
+            redelivered: false,
+            stored,
+        }
+    }
+}
+
 /// What a page turned out to be.
 #[derive(Debug)]
 pub enum Loaded {
@@ -155,7 +169,8 @@ impl Level {
     }
 
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     pub fn insert(&mut self, position: Position, waiting: Waiting) {
         self.bytes += waiting.message.memory_bytes();
         self.entries.insert(position.0, waiting);
@@ -173,7 +188,8 @@ impl Level {
     }
 
     /// Takes the first message in memory.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     pub fn pop(&mut self) -> Option<(Position, Waiting)> {
         let (position, waiting) = self.entries.pop_front()?;
         self.bytes -= waiting.message.memory_bytes();

@@ -21,6 +21,7 @@ pub mod stretches;
 mod timeout;
 
 use std::collections::{BTreeMap, HashMap};
+use std::iter;
 use std::sync::Arc;
 
 use crate::clock::Timestamp;
@@ -186,19 +187,15 @@ impl Queue {
         if is_window_full {
             return true;
         }
-        let waiting = Waiting {
-            message,
-            expires_at,
-            delivery_count: 0,
-            redelivered: false,
-            stored,
-        };
         // With priorities, others of its batch may have to go first.
         let is_first = self.ready.count() == 0 && self.options.max_priority == 0;
         let goes_on = is_first && self.is_open();
-        match goes_on.then(|| self.consumers.take_turn()).flatten() {
-            Some(consumer) => self.give((level, position, waiting), consumer, now, effects),
-            None => self.ready.insert(level, position, waiting),
+        if goes_on && let Some(consumer) = self.consumers.take_turn() {
+            let waiting = Waiting::new(message, expires_at, stored);
+            self.give((level, position, waiting), consumer, now, effects);
+        } else {
+            let waiting = Waiting::new(message, expires_at, stored);
+            self.ready.insert(level, position, waiting);
         }
         true
     }
@@ -245,7 +242,8 @@ impl Queue {
     }
 
     /// Hands a message that is not among the ready ones to the consumer whose turn it is.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "its message would go by way of the stack")]
+    #[inline(always)]
     fn give(
         &mut self,
         entry: (LevelId, Position, Waiting),
@@ -253,18 +251,25 @@ impl Queue {
         now: Timestamp,
         effects: &mut Effects,
     ) {
-        let (handle, redelivered) = (entry.2.handle(entry.1), entry.2.redelivered);
-        let counted = self.with_delivery_count(&entry.2);
-        let outgoing = counted.as_ref().unwrap_or(&entry.2.message);
-        let needs_ack = self.consumers.book(consumer, outgoing.memory_bytes());
-        let kept = self.hand_out(entry, (Some(consumer), needs_ack), now, effects);
+        let (level, position, waiting) = entry;
+        let (handle, redelivered) = (waiting.handle(position), waiting.redelivered);
+        let counted = self.with_delivery_count(&waiting.message, waiting.delivery_count);
+        let bytes = counted.as_ref().unwrap_or(&waiting.message).memory_bytes();
+        let needs_ack = self.consumers.book(consumer, bytes);
+        let kept = self.hand_out(
+            (level, position, waiting),
+            (Some(consumer), needs_ack),
+            now,
+            effects,
+        );
         let message = counted.unwrap_or(kept);
-        effects.deliveries.push(Delivery {
+        // Made when there is room for it, it need not wait on the stack until there is.
+        effects.deliveries.extend(iter::once_with(|| Delivery {
             consumer,
             handle,
             message,
             redelivered,
-        });
+        }));
     }
 
     /// Adds a consumer. The caller has checked [`Queue::has_exclusive_consumer`]; [`Queue::dispatch`] gives it what is

@@ -113,7 +113,8 @@ impl Ready {
     }
 
     /// Adds a message in memory: behind all others, while the window is not full, or back in its place.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     pub fn insert(&mut self, level: LevelId, position: Position, waiting: Waiting) {
         self.count += 1;
         self.body_bytes += waiting.message.body_len() as u64;
@@ -149,7 +150,8 @@ impl Ready {
     }
 
     /// Takes the first message of the level with this [`LevelId::index`]; `None` when none is in memory.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     pub fn pop_of(&mut self, index: u8) -> Option<(LevelId, Position, Waiting)> {
         let level = &mut self.levels[usize::from(index)];
         let (position, waiting) = level.pop()?;
@@ -279,7 +281,8 @@ impl Ready {
         }
     }
 
-    #[inline]
+    #[expect(clippy::inline_always, reason = "as for Queue::give()")]
+    #[inline(always)]
     fn admit(&mut self, level: LevelId, position: Position, waiting: Waiting) {
         if let Some(at) = waiting.expires_at {
             self.expiring.insert((at, position, level));

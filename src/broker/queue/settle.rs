@@ -43,11 +43,10 @@ impl Queue {
         effects: &mut Effects,
     ) -> bool {
         let is_this_one = |unacked: &Unacked| unacked.delivery_count == handle.delivery_count;
-        if !self.unacked.get(handle.position.0).is_some_and(is_this_one) {
+        let Some(unacked) = self.unacked.remove_if(handle.position.0, is_this_one) else {
             self.settle_late(handle);
             return false;
-        }
-        let unacked = self.unacked.remove(handle.position.0).expect("it is there");
+        };
         if let Some(consumer) = unacked.consumer {
             self.consumers.settled(consumer);
         }
