@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use crate::amqp::content::Properties;
 use crate::amqp::framed_content::{self, BOUNDARY_BYTES, FramedContent};
-use crate::amqp::whole_publish::WholePublish;
 
 /// class id, weight and body size in front of the property flags.
 const HEADER_FIXED_BYTES: usize = 12;
@@ -135,16 +134,10 @@ impl MessageBuilder {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// All of a message at once.
+    /// All of a message at once, from its publish: exchange and routing key (two short strings), and what stands from
+    /// the end of the method's frame to the end of the last frame.
     #[inline]
-    pub fn whole(&mut self, publish: &WholePublish<'_>) {
-        let WholePublish {
-            envelope,
-            header,
-            body,
-            tail,
-            ..
-        } = publish;
+    pub fn whole(&mut self, envelope: &[u8], tail: &[u8], header_len: usize, body_len: usize) {
         let tail = &tail[..tail.len() - 1];
         self.bytes.clear();
         self.bytes.reserve(NOTE_BYTES + envelope.len() + tail.len() + 1);
@@ -152,10 +145,10 @@ impl MessageBuilder {
         self.bytes.extend_from_slice(envelope);
         self.header_at = envelope.len() + BOUNDARY_BYTES;
         self.bytes.extend_from_slice(tail);
-        if body.is_empty() {
+        if body_len == 0 {
             framed_content::open_body(&mut self.bytes, 0);
         }
-        self.body_at = self.header_at + header.len() + BOUNDARY_BYTES;
+        self.body_at = self.header_at + header_len + BOUNDARY_BYTES;
     }
 
     /// The message; `traits` are those of its properties. The whole body is there.

@@ -64,7 +64,7 @@ impl<'a> FramedContent<'a> {
         let channel_at = |payload_at: usize| begin + payload_at - BOUNDARY_BYTES + 2;
         let header_channel = channel_at(self.header_at);
         if self.body_len() == 0 {
-            out.extend_from_slice(&self.bytes[..self.body_at - BOUNDARY_BYTES + END_BYTES]);
+            out.extend_from_slice(&self.bytes[..=self.body_at - BOUNDARY_BYTES]);
         } else {
             out.extend_from_slice(self.bytes);
             let body_channel = channel_at(self.body_at);

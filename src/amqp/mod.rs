@@ -5,5 +5,7 @@ pub mod field_table;
 pub mod frame;
 pub mod framed_content;
 pub mod method;
+pub mod publish_head;
 pub mod reply_code;
+pub mod whole_ack;
 pub mod whole_publish;

@@ -19,8 +19,8 @@ pub struct WholePublish<'a> {
     pub body: &'a [u8],
     /// All from the end octet of the method's frame to that of the last.
     pub tail: &'a [u8],
-    /// Bytes that all of it takes.
-    pub len: usize,
+    /// All of it.
+    pub frames: &'a [u8],
 }
 
 impl<'a> WholePublish<'a> {
@@ -55,7 +55,7 @@ impl<'a> WholePublish<'a> {
             header,
             body,
             tail: &bytes[tail_at..len],
-            len,
+            frames: &bytes[..len],
         })
     }
 }
@@ -92,9 +92,13 @@ mod tests {
             assert!(whole.publish.mandatory && !whole.publish.immediate);
             assert_eq!(whole.envelope, b"\x01x\x03key");
             assert_eq!(whole.header.len(), 14);
-            assert_eq!(whole.tail, &bytes[20..whole.len], "from the first end octet");
+            assert_eq!(
+                whole.tail,
+                &bytes[20..whole.frames.len()],
+                "from the first end octet"
+            );
             assert_eq!(whole.tail[0], 0xCE);
-            assert_eq!(whole.len, bytes.len() - 5);
+            assert_eq!(whole.frames, &bytes[..bytes.len() - 5]);
         }
     }
 

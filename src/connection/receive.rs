@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use crate::amqp::frame;
+use crate::amqp::whole_ack::WholeAck;
 use crate::amqp::whole_publish::WholePublish;
 
 use super::channel::Channel;
@@ -76,9 +77,9 @@ impl Connection {
                 self.is_throttled = true;
                 break;
             }
-            let whole = self.whole_publishes(&bytes[used..], now);
-            if whole > 0 {
-                used += whole;
+            let hot = self.hot_methods(&bytes[used..], now);
+            if hot > 0 {
+                used += hot;
                 continue;
             }
             match frame::parse(&bytes[used..], self.payload_max()) {
@@ -97,10 +98,10 @@ impl Connection {
         used
     }
 
-    /// Takes publishes whose frames are all there, as [`Connection::frame`] would take them one by one, until something
-    /// has to be looked at. Returns the bytes that they take; 0 when something else is there, or nobody expects a
-    /// publish.
-    fn whole_publishes(&mut self, bytes: &[u8], now: Instant) -> usize {
+    /// Takes publishes and acks whose frames are all there, as [`Connection::frame`] would take them one by one, until
+    /// something else has to be looked at. Returns the bytes that they take; 0 when something else is there, or nobody
+    /// expects them.
+    fn hot_methods(&mut self, bytes: &[u8], now: Instant) -> usize {
         if !matches!(self.state, State::Running) {
             return 0;
         }
@@ -111,25 +112,37 @@ impl Connection {
             .expect("a running connection has its session");
         let mut used = 0;
         let mut current: Option<(u16, &mut Channel)> = None;
-        while let Some(whole) = WholePublish::parse(&bytes[used..], payload_max) {
-            if current
-                .as_ref()
-                .is_none_or(|(number, _)| *number != whole.channel)
+        loop {
+            let input = (&bytes[used..], payload_max);
+            let (output, builder) = (&mut self.output, &mut self.builder);
+            let is_publish = if let Some((_, channel)) = &mut current
+                && let Some(len) = channel.repeated_publish(session, output, builder, input)
             {
-                session.follow_accounts();
-                let found = self.channels.get_mut(&whole.channel);
-                current = found
-                    .filter(|channel| channel.takes_methods())
-                    .map(|channel| (whole.channel, channel));
-            }
-            let Some((_, channel)) = &mut current else { break };
-            used += whole.len;
-            if let Err(failure) = channel.whole_publish(session, &mut self.output, &mut self.builder, &whole)
-            {
-                self.fail(whole.channel, failure, now);
-                break;
-            }
-            if self.broker.alarms.any() {
+                used += len;
+                true
+            } else {
+                let Some(hot) = Hot::parse(input) else { break };
+                let number = hot.channel();
+                if current.as_ref().is_none_or(|(other, _)| *other != number) {
+                    session.follow_accounts();
+                    let found = self.channels.get_mut(&number);
+                    current = found
+                        .filter(|channel| channel.takes_methods())
+                        .map(|channel| (number, channel));
+                }
+                let Some((_, channel)) = &mut current else { break };
+                used += hot.len();
+                let done = match &hot {
+                    Hot::Publish(whole) => channel.whole_publish(session, output, builder, whole),
+                    Hot::Ack(ack) => channel.ack(session, ack.delivery_tag, ack.multiple),
+                };
+                if let Err(failure) = done {
+                    self.fail(number, failure, now);
+                    break;
+                }
+                matches!(hot, Hot::Publish(_))
+            };
+            if is_publish && self.broker.alarms.any() {
                 self.block_if_alarmed();
                 break;
             }
@@ -145,6 +158,38 @@ impl Connection {
             State::Handshake(handshake) if handshake.tuned.frame_max > 0 => handshake.tuned.frame_max,
             _ if self.tuned.frame_max > 0 => self.tuned.frame_max,
             _ => PAYLOAD_CEILING,
+        }
+    }
+}
+
+/// What comes once per message, whole.
+enum Hot<'a> {
+    Publish(WholePublish<'a>),
+    Ack(WholeAck),
+}
+
+impl<'a> Hot<'a> {
+    #[inline]
+    fn parse((bytes, payload_max): (&'a [u8], u32)) -> Option<Self> {
+        match WholePublish::parse(bytes, payload_max) {
+            Some(publish) => Some(Self::Publish(publish)),
+            None => WholeAck::parse(bytes).map(Self::Ack),
+        }
+    }
+
+    #[inline]
+    fn channel(&self) -> u16 {
+        match self {
+            Self::Publish(publish) => publish.channel,
+            Self::Ack(ack) => ack.channel,
+        }
+    }
+
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Publish(publish) => publish.frames.len(),
+            Self::Ack(_) => WholeAck::LEN,
         }
     }
 }

@@ -21,6 +21,8 @@ pub enum RouteId {
 pub struct Routes {
     /// The vhost's version that the routes are true for.
     pub version: u64,
+    /// How often all were forgotten.
+    epoch: u64,
     by_key: FxHashMap<Box<[u8]>, u32>,
     kept: Vec<Route>,
     once: Vec<Route>,
@@ -56,6 +58,12 @@ impl Routes {
         RouteId::Once(u32::try_from(self.once.len() - 1).expect("batches are small"))
     }
 
+    /// Another one each time that the routes are forgotten.
+    #[inline]
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Whether it is time to [`Routes::forget`] before another route is kept.
     #[inline]
     pub fn is_full(&self) -> bool {
@@ -75,6 +83,7 @@ impl Routes {
     pub fn forget(&mut self, version: u64) {
         *self = Self {
             version,
+            epoch: self.epoch + 1,
             ..Self::default()
         };
     }

@@ -8,6 +8,7 @@ mod exchange;
 mod properties;
 mod publish;
 mod queue;
+mod repetition;
 mod replies;
 mod settle;
 mod tx;
@@ -33,6 +34,7 @@ use super::error::{Failure, connection, unimplemented_method};
 use super::session::Session;
 use confirm::Confirms;
 use publish::Incoming;
+use repetition::Repetition;
 use tx::Transaction;
 
 pub use basic::check_prefetch_size;
@@ -82,6 +84,7 @@ pub struct Channel {
     is_closing: bool,
     /// The half-received message.
     incoming: Option<Incoming>,
+    repetition: Repetition,
     sources: FxHashMap<SourceId, Source>,
     consumers: FxHashMap<Arc<str>, SourceId>,
     unacked: SparseDeque<Unacked>,
@@ -125,6 +128,7 @@ impl Channel {
             number,
             is_closing: false,
             incoming: None,
+            repetition: Repetition::default(),
             sources: FxHashMap::default(),
             consumers: FxHashMap::default(),
             unacked: SparseDeque::default(),
@@ -165,15 +169,7 @@ impl Channel {
             Method::Ack {
                 delivery_tag,
                 multiple,
-            } => {
-                self.settle(
-                    session,
-                    delivery_tag,
-                    multiple,
-                    Settlement::Ack,
-                    MethodId::new(60, 80),
-                )?;
-            }
+            } => self.ack(session, delivery_tag, multiple)?,
             Method::Nack {
                 delivery_tag,
                 multiple,

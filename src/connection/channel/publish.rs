@@ -66,8 +66,12 @@ impl Channel {
         refuse_immediate(&whole.publish)?;
         let header = check_header(whole.header)?;
         check_size(header.body_size, session)?;
-        builder.whole(whole);
-        self.publish(session, output, builder, whole.publish.mandatory)
+        builder.whole(whole.envelope, whole.tail, whole.header.len(), whole.body.len());
+        let plain = self.publish(session, output, builder, whole.publish.mandatory)?;
+        if let Some(found) = plain {
+            self.learn(session, whole, found);
+        }
+        Ok(())
     }
 
     /// Takes a header or body frame.
@@ -128,14 +132,14 @@ impl Channel {
     }
 
     /// A message is complete, and of a size that is taken: checks it in RabbitMQ's order, routes it, and gathers it.
-    #[inline]
+    /// Returns what was found out about it if the same is true for each message with this head.
     fn publish(
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
         builder: &mut MessageBuilder,
         mandatory: bool,
-    ) -> Result<(), Failure> {
+    ) -> Result<Option<(RouteId, Traits)>, Failure> {
         let cached = find_route(session, builder)?;
         let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
         let says_nothing = properties.headers.is_none()
@@ -145,11 +149,11 @@ impl Channel {
         if says_nothing && let Some(route) = cached {
             let traits = Traits::of(&properties);
             self.gather(session, output, builder.finish(traits), route, mandatory);
-            return Ok(());
+            return Ok(Some((route, traits)));
         }
         let (message, route) = self.check_and_route(session, builder, cached)?;
         self.gather(session, output, message, route, mandatory);
-        Ok(())
+        Ok(None)
     }
 
     /// The same for a message whose properties ask for something, or whose route has to be found.
@@ -204,7 +208,7 @@ impl Channel {
 
     /// Passes a routed message to the transaction or the batch; one that no queue takes is returned or forgotten.
     #[inline]
-    fn gather(
+    pub(super) fn gather(
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
@@ -315,7 +319,7 @@ fn bad_header(header: &ContentHeader<'_>) -> Failure {
 
 /// Whether a message of so many body bytes, all of which have come, is taken.
 #[inline]
-fn check_size(received: u64, session: &Session) -> Result<(), Failure> {
+pub(super) fn check_size(received: u64, session: &Session) -> Result<(), Failure> {
     let max = session.settings.message_size_max;
     if received > max {
         let explanation = format!("message size {received} is larger than configured max size {max}");

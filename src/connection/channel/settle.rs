@@ -8,6 +8,21 @@ use super::super::session::Session;
 use super::{Channel, Mode, Unacked};
 
 impl Channel {
+    /// `basic.ack`. The channel [`Channel::takes_methods`].
+    ///
+    /// # Errors
+    /// When there is no such delivery.
+    #[inline]
+    pub fn ack(&mut self, session: &mut Session, delivery_tag: u64, multiple: bool) -> Result<(), Failure> {
+        self.settle(
+            session,
+            delivery_tag,
+            multiple,
+            Settlement::Ack,
+            MethodId::new(60, 80),
+        )
+    }
+
     /// Settles one delivery, or with `multiple` all up to the tag; tag 0 with `multiple` means all.
     pub(super) fn settle(
         &mut self,

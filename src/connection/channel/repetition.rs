@@ -1,0 +1,75 @@
+//! Publishes that repeat the one before them but for the body: what was found out about that one holds for them.
+
+use crate::amqp::publish_head::{PublishHead, Repeated};
+use crate::amqp::whole_publish::WholePublish;
+use crate::message::{MessageBuilder, Traits};
+
+use super::super::routes::RouteId;
+use super::super::session::Session;
+use super::Channel;
+use super::publish::check_size;
+
+/// What there is to repeat.
+#[derive(Debug, Default)]
+pub(super) struct Repetition {
+    head: PublishHead,
+    known: Option<Known>,
+}
+
+/// What was found out about a publish whose properties ask for nothing.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    route: RouteId,
+    /// The routes of that time, see [`super::super::routes::Routes::epoch`].
+    epoch: u64,
+    traits: Traits,
+    mandatory: bool,
+}
+
+impl Channel {
+    /// Takes a publish at the beginning of `bytes` if it repeats the last one. The channel [`Channel::takes_methods`];
+    /// `builder` is anybody's. Returns the bytes that it takes; `None` also for what is too large, which others refuse.
+    #[inline]
+    pub fn repeated_publish(
+        &mut self,
+        session: &mut Session,
+        output: &mut Vec<u8>,
+        builder: &mut MessageBuilder,
+        (bytes, payload_max): (&[u8], u32),
+    ) -> Option<usize> {
+        let known = self.repetition.known?;
+        let routes = &session.batch.routes;
+        if routes.epoch() != known.epoch || routes.version != session.vhost.version() {
+            return None;
+        }
+        let repeated = self.repetition.head.repeat(bytes, payload_max)?;
+        let Repeated {
+            envelope,
+            header_len,
+            body,
+            tail,
+            len,
+        } = repeated;
+        check_size(body.len() as u64, session).ok()?;
+        builder.whole(envelope, tail, header_len, body.len());
+        let message = builder.finish(known.traits);
+        self.gather(session, output, message, known.route, known.mandatory);
+        Some(len)
+    }
+
+    /// Notes what was found out about a publish, which the next may repeat.
+    pub(super) fn learn(
+        &mut self,
+        session: &Session,
+        whole: &WholePublish<'_>,
+        (route, traits): (RouteId, Traits),
+    ) {
+        self.repetition.known = Some(Known {
+            route,
+            epoch: session.batch.routes.epoch(),
+            traits,
+            mandatory: whole.publish.mandatory,
+        });
+        self.repetition.head.learn(whole);
+    }
+}
