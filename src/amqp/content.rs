@@ -103,7 +103,8 @@ impl<'a> Properties<'a> {
     /// Reads property flags and values; the header table's inside is not looked at.
     ///
     /// # Errors
-    /// When a value is cut, or bytes are left over (flag bit 0, a continuation word, counts as such).
+    /// When a value is cut, bytes are left over, or flag bit 0 announces another word of flags: there is no property
+    /// that it could stand for, and a consumer would look for it.
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, PropertiesError> {
         let (flags, values) = bytes.split_first_chunk::<2>().ok_or(PropertiesError)?;
@@ -118,6 +119,9 @@ impl<'a> Properties<'a> {
         let mut rest = values;
         let mut properties = Self::default();
         let has = |bit: u16| flags & (1 << bit) != 0;
+        if has(0) {
+            return Err(PropertiesError);
+        }
         for bit in [15, 14] {
             if has(bit) {
                 short(&mut rest)?;

@@ -293,6 +293,13 @@ fn properties_that_do_not_parse_are_541() {
             (0, 0),
         ),
         connection(
+            "a word of more flags that does not come",
+            sent(1 << 12 | 1, &[2]),
+            541,
+            "INTERNAL_ERROR",
+            (0, 0),
+        ),
+        connection(
             "headers cut short",
             sent(1 << 13, &[0, 0, 0, 9, 1]),
             541,
