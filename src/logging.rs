@@ -4,6 +4,7 @@
 //! writer below escapes control characters, so that nobody can forge a line or take over a terminal.
 
 use std::error::Error;
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write};
 
 use leveret::config::{Log, LogFormat};
@@ -26,14 +27,16 @@ pub fn start(log: &Log) -> Result<SetLog, Box<dyn Error>> {
     let failed = |error: Box<dyn Error + Send + Sync>| -> Box<dyn Error> { error };
     Ok(match log.format {
         LogFormat::Text => {
-            let lines = lines.with_writer(|| Line(io::stdout())).with_filter_reloading();
+            let lines = lines
+                .with_writer(|| Line::text(io::stdout()))
+                .with_filter_reloading();
             let handle = lines.reload_handle();
             lines.try_init().map_err(failed)?;
             setter(handle)
         }
-        // JSON escapes by itself.
         LogFormat::Json => {
-            let lines = lines.json().with_filter_reloading();
+            let lines = lines.json().with_writer(|| Line::json(io::stdout()));
+            let lines = lines.with_filter_reloading();
             let handle = lines.reload_handle();
             lines.try_init().map_err(failed)?;
             setter(handle)
@@ -51,27 +54,52 @@ fn setter<S: 'static>(handle: Handle<EnvFilter, S>) -> SetLog {
 }
 
 /// Makes one line of each event. The subscriber writes an event with one call, a line break at its end.
-struct Line<W>(W);
+struct Line<W> {
+    to: W,
+    /// Appends what stands for a character that is not written as it is.
+    escape: fn(&mut String, char),
+}
+
+impl<W> Line<W> {
+    fn text(to: W) -> Self {
+        let escape = |line: &mut String, character: char| line.extend(character.escape_default());
+        Self { to, escape }
+    }
+
+    /// For lines of JSON, which has escaped most already, but not what the second half of Latin-1 can do to a terminal.
+    fn json(to: W) -> Self {
+        let escape = |line: &mut String, character: char| {
+            write!(line, "\\u{:04x}", u32::from(character)).expect("a string takes all that is written");
+        };
+        Self { to, escape }
+    }
+}
 
 impl<W: Write> Write for Line<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(event.strip_suffix(b"\n").unwrap_or(event));
         let mut line = String::with_capacity(event.len());
         for (offset, character) in text.char_indices() {
-            if character.is_control() && character != '\t' && !is_colour(&text[offset..]) {
-                line.extend(character.escape_default());
+            if is_harmful(character) && !is_colour(&text[offset..]) {
+                (self.escape)(&mut line, character);
             } else {
                 line.push(character);
             }
         }
         line.push('\n');
-        self.0.write_all(line.as_bytes())?;
+        self.to.write_all(line.as_bytes())?;
         Ok(event.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
+        self.to.flush()
     }
+}
+
+/// Controls, and what breaks lines or turns the order of text around where Unicode is shown.
+fn is_harmful(character: char) -> bool {
+    let breaks_or_turns = matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    breaks_or_turns || character.is_control() && character != '\t'
 }
 
 /// Whether the text begins with a change of colour: the subscriber makes those for a terminal, and no name can do
@@ -108,10 +136,10 @@ mod tests {
         let writer = shared.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
-            .with_writer(move || Line(writer.clone()))
+            .with_writer(move || Line::text(writer.clone()))
             .finish();
         tracing::subscriber::with_default(subscriber, || {
-            let name = "evil\n2026-11-21 INFO forged\r\u{1b}[2J\u{9b}\u{7f}";
+            let name = "evil\n2026-11-21 INFO forged\r\u{1b}[2J\u{9b}\u{7f}\u{2028}\u{202e}";
             info!(debug = ?name, display = %name, "declared {name}");
             info!("second");
         });
@@ -122,6 +150,15 @@ mod tests {
             lines[0].contains("evil") && lines[1].ends_with("second"),
             "{text:?}"
         );
-        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text:?}");
+        assert!(!text.contains(|c: char| is_harmful(c) && c != '\n'), "{text:?}");
+    }
+
+    #[test]
+    fn what_json_leaves_as_it_is_stays_json() {
+        let mut lines = Vec::new();
+        let event = "{\"name\":\"\u{9b}2J\u{85}\u{202e}\\u001b\"}\n";
+        Line::json(&mut lines).write_all(event.as_bytes()).unwrap();
+        let text = String::from_utf8(lines).unwrap();
+        assert_eq!(text, "{\"name\":\"\\u009b2J\\u0085\\u202e\\u001b\"}\n");
     }
 }

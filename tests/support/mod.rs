@@ -5,8 +5,8 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::io::{BufRead, BufReader};
-use std::net::SocketAddr;
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -111,6 +111,14 @@ impl TestServer {
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Memory that it has, bytes.
+    pub fn memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.unwrap().trim().trim_end_matches(" kB");
+        kib.parse::<usize>().unwrap() << 10
     }
 
     /// Its data directory.
@@ -238,15 +246,16 @@ fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(
         .expect("the broker says that it is ready");
     Started {
         child,
-        address: address_in(&line, " listeners=\"").expect("the line names the listeners"),
-        tls_address: address_in(&line, " tls_listeners=\""),
+        address: address_in(&line, "listeners").expect("the line names the listeners"),
+        tls_address: address_in(&line, "tls_listeners"),
         log,
     }
 }
 
-/// The first address after this in the line.
-fn address_in(line: &str, before: &str) -> Option<SocketAddr> {
-    let (_, listeners) = line.split_once(before)?;
+/// The first address of these listeners in the line, which is text or JSON.
+fn address_in(line: &str, listeners: &str) -> Option<SocketAddr> {
+    let written = [format!(" {listeners}=\""), format!("\"{listeners}\":\"")];
+    let (_, listeners) = written.iter().find_map(|written| line.split_once(written))?;
     listeners.split(['"', ' ']).next()?.parse().ok()
 }
 
@@ -264,6 +273,24 @@ pub fn leveret(directory: &Path, arguments: &[&str]) -> Result<String, String> {
     } else {
         Err(text(&output.stderr))
     }
+}
+
+/// Says one byte now and then until the peer hangs up; what that said meanwhile.
+pub fn drip(mut stream: TcpStream, byte: u8) -> Vec<u8> {
+    // Reading is the pause.
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let (mut heard, mut buffer) = (Vec::new(), [0; 4096]);
+    let end = Instant::now() + DEADLINE;
+    while Instant::now() < end {
+        drop(stream.write_all(&[byte]));
+        match stream.read(&mut buffer) {
+            Ok(0) => return heard,
+            Ok(len) => heard.extend(&buffer[..len]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(_) => return heard,
+        }
+    }
+    panic!("the peer never hangs up");
 }
 
 /// Waits until `condition` gives something.

@@ -9,7 +9,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use crate::authority::Authority;
 use crate::bytes;
 use crate::client::{Client, VERSIONS, connect, shown, tls, tls_after};
-use crate::support::TestServer;
+use crate::support::{TestServer, drip};
 
 const GUEST: &str = "\0guest\0guest";
 
@@ -159,6 +159,11 @@ fn a_handshake_that_is_not_finished_is_ended() {
         assert_eq!(rest(stream), b"");
         server.logged(&["WARN", &peer, "took too long"]);
     }
+    let mut stream = connect(server.tls_address());
+    stream.write_all(b"\x16\x03\x01\x40\x00\x01\x00\x3F\xFC").unwrap();
+    let peer = stream.local_addr().unwrap().to_string();
+    assert_eq!(drip(stream, 3), b"", "a byte now and then is no reason to wait");
+    server.logged(&["WARN", &peer, "took too long"]);
 }
 
 #[test]

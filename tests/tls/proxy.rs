@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 
 use crate::authority::Authority;
 use crate::client::{Answer, Client, VERSIONS, connect, tls_after};
-use crate::support::TestServer;
+use crate::support::{TestServer, drip};
 
 const GUEST: &str = "\0guest\0guest";
 const TRUSTED: &str = "listeners.proxy_protocol_from = ['127.0.0.0/8']\n";
@@ -181,6 +181,16 @@ fn a_header_that_does_not_end_is_not_waited_for() {
         let stream = after(part, server.address());
         let peer = format!("peer={}", stream.local_addr().unwrap());
         assert_eq!(rest(stream), b"");
+        server.logged(&["WARN", &peer, "took too long"]);
+    }
+    for part in [&b"PROXY UNKNOWN "[..], &v2(1, 0x11, &[0; 4000])[..16]] {
+        let stream = after(part, server.address());
+        let peer = format!("peer={}", stream.local_addr().unwrap());
+        assert_eq!(
+            drip(stream, b'0'),
+            b"",
+            "a byte now and then is no reason to wait"
+        );
         server.logged(&["WARN", &peer, "took too long"]);
     }
 }

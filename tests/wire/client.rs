@@ -8,7 +8,7 @@ use std::time::Duration;
 use leveret::amqp::frame::{self, FrameKind};
 
 use crate::bytes::{Fields, Reader, channel_open, entry, method};
-use crate::support::{DEADLINE, TestServer};
+use crate::support::{DEADLINE, TestServer, drip};
 
 /// Two vhosts, and users who may do one thing each.
 const CONFIG: &str = r#"
@@ -202,6 +202,11 @@ impl Client {
     /// How long a send may take.
     pub fn set_write_timeout(&mut self, timeout: Duration) {
         self.stream.set_write_timeout(Some(timeout)).unwrap();
+    }
+
+    /// Says one byte now and then until the broker hangs up; all that it said.
+    pub fn drip(self, byte: u8) -> Vec<u8> {
+        [self.input, drip(self.stream, byte)].concat()
     }
 
     /// Says that nothing more will come.

@@ -1,7 +1,10 @@
 //! Peers that mean no good, or are just broken: they cost the others nothing.
 
-use crate::bytes::{channel_open, consume, frame, method, publish, queue_declare};
-use crate::client::{Client, Login, server};
+use crate::bytes::{
+    Fields, HEADERS, cancel, channel_open, consume, content_header, entry, exchange_declare, frame, method,
+    publish, publish_with, queue_bind, queue_declare, queue_unbind,
+};
+use crate::client::{Client, Login, open, server, start_ok, tune_ok};
 use crate::support::TestServer;
 
 /// A stretch of bytes that look random and are the same every time.
@@ -14,6 +17,16 @@ fn noise(seed: u32, len: usize) -> Vec<u8> {
         state.to_be_bytes()[1]
     };
     std::iter::repeat_with(next).take(len).collect()
+}
+
+/// exchange.bind with these arguments.
+fn exchange_bind_with(arguments: &[u8]) -> Vec<u8> {
+    let names = method(40, 30).u16(0).short("amq.fanout").short("amq.topic");
+    names.short("").u8(0).long(arguments).on(1)
+}
+
+fn long(bytes: impl AsRef<[u8]>) -> Vec<u8> {
+    Fields::default().long(bytes).bytes()
 }
 
 #[test]
@@ -156,4 +169,103 @@ fn everything_empty_is_no_trouble() {
     client.call(&consume("", "", 0, &[]), 1, (60, 21));
     client.call(&method(10, 70).long("").short("").on(0), 0, (10, 71));
     client.sync();
+}
+
+#[test]
+fn empty_frames_are_refused_where_something_must_be_in_them() {
+    let server = server();
+    let rows = [
+        (frame(1, 1, b""), 501),
+        (frame(2, 1, b""), 501),
+        (frame(3, 1, b""), 505),
+        (frame(0, 0, b""), 501),
+        (frame(1, 0, b""), 501),
+        (method(60, 40).on(1), 501),
+        (exchange_declare("", "", 0, &[]), 406),
+        (queue_bind("", "", "", &[]), 404),
+        (cancel(""), 0),
+        (publish_with("", "", 0, HEADERS, &[0, 0, 0, 0], b""), 0),
+        (content_header(0, 0, b""), 505),
+    ];
+    for (sent, code) in rows {
+        let mut client = Client::open(server.address());
+        client.send_carelessly(&sent);
+        if code == 0 {
+            client.send(&channel_open(2));
+            while client.frame().unwrap().id() != (20, 11) {}
+        } else {
+            assert_eq!(client.close().unwrap().code, code, "{}", sent.escape_ascii());
+        }
+    }
+    let login = |user: &str, vhost: &str| {
+        let mut client = Client::greeted(server.address());
+        let response = format!("\0{user}\0guest");
+        client.send(&start_ok("PLAIN", response, &["authentication_failure_close"]));
+        client.send(&[tune_ok(2047, 131_072, 0), open(vhost)].concat());
+        client.close().unwrap().code
+    };
+    assert_eq!((login("", "/"), login("guest", "")), (403, 530));
+}
+
+#[test]
+fn tables_a_thousand_deep_are_refused_wherever_they_are_read() {
+    let server = server();
+    let nested = |tag: u8| {
+        let value = |inner: Vec<u8>| {
+            if tag == b'F' {
+                entry("k", tag, &long(inner))
+            } else {
+                [vec![tag], long(inner)].concat()
+            }
+        };
+        let inner = (0..1000).fold(Vec::new(), |inner, _| value(inner));
+        if tag == b'F' {
+            inner
+        } else {
+            entry("k", tag, &long(inner))
+        }
+    };
+    for deep in [nested(b'F'), nested(b'A')] {
+        let mistakes = [
+            (exchange_declare("deep", "fanout", 4, &deep), 502),
+            (exchange_bind_with(&deep), 502),
+            (queue_declare("deep", 4, &deep), 502),
+            (queue_bind("deep", "amq.fanout", "", &deep), 502),
+            (queue_unbind("deep", "amq.fanout", "", &deep), 502),
+            (consume("deep", "", 0, &deep), 502),
+            (
+                publish_with("", "deep", 0, HEADERS, &long(deep.clone()), b""),
+                541,
+            ),
+        ];
+        for (sent, code) in mistakes {
+            let mut client = Client::open(server.address());
+            client.send(&sent);
+            assert_eq!(client.close().unwrap().code, code);
+        }
+        // Within the 8 KiB that a stranger's frame may have.
+        let deep = &deep[deep.len().saturating_sub(7000)..];
+        let mut client = Client::greeted(server.address());
+        client.send(&start_ok("AMQPLAIN", deep, &["authentication_failure_close"]));
+        assert_eq!(client.close().unwrap().code, 502);
+        let mut client = Client::greeted(server.address());
+        let start_ok = method(10, 11).long(deep).short("PLAIN").long("\0guest\0guest");
+        client.send(&start_ok.short("en_US").on(0));
+        client.finish();
+        client.expect_end();
+    }
+    Client::open(server.address()).sync();
+}
+
+#[test]
+fn a_stranger_is_not_given_the_room_of_a_frame_that_others_have() {
+    let server = server();
+    for size in [8193_u32, 131_072, u32::MAX] {
+        let mut client = Client::greeted(server.address());
+        let header = Fields::default().u8(1).u16(0).u32(size).bytes();
+        // The rest need not come.
+        client.send(&header);
+        client.finish();
+        client.expect_end();
+    }
 }

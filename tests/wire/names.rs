@@ -1,10 +1,11 @@
 //! Names and texts of every length.
 
 use crate::bytes::{
-    Reader, consume, exchange_declare, exchange_delete, get, publish, publish_with, queue_bind,
-    queue_declare, queue_purge,
+    Fields, HEADERS, Reader, consume, exchange_declare, exchange_delete, get, publish, publish_with,
+    queue_bind, queue_declare, queue_purge, text,
 };
-use crate::client::{Client, server};
+use crate::client::{Client, Login, server};
+use crate::support::TestServer;
 
 #[test]
 fn names_of_255_bytes_work_everywhere() {
@@ -64,4 +65,31 @@ fn names_in_any_script_work() {
         assert_eq!(client.get(name).unwrap().2, name);
         client.call(&exchange_delete(name, 0), 1, (40, 21));
     }
+}
+
+#[test]
+fn users_vhosts_and_headers_may_have_names_of_255_bytes() {
+    let name = "n".repeat(255);
+    let server = TestServer::with_config(&format!(
+        "[[vhosts]]\nname = '{name}'\n[[users]]\nname = '{name}'\npassword = 'guest'\n\
+         permissions = [{{ vhost = '{name}', configure = '.*', write = '.*', read = '.*' }}]\n"
+    ));
+    let login = Login {
+        user: &name,
+        vhost: &name,
+        ..Login::default()
+    };
+    let mut client = Client::login(server.address(), &login).with_channel();
+    client.call(&exchange_declare(&name, "headers", 4, &[]), 1, (40, 11));
+    client.call(&queue_declare(&name, 4, &[]), 1, (50, 11));
+    let entry = text(&name, &name);
+    client.call(&queue_bind(&name, &name, &name, &entry), 1, (50, 21));
+    let headers = Fields::default().long(&entry).bytes();
+    client.send(&publish_with(&name, &name, 0, HEADERS, &headers, b"x"));
+    client.send(&get(&name, true));
+    assert_eq!(client.message((60, 71)).properties[2..], headers);
+    let reserved = format!("amq.{}", &name[4..]);
+    client.send(&exchange_declare(&reserved, "fanout", 0, &[]));
+    let close = client.close().unwrap();
+    assert_eq!((close.code, close.text.len()), (403, 255));
 }
