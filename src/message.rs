@@ -358,6 +358,7 @@ impl Message {
         let header_at = 2 + exchange_len + key_len;
         let fixed = bytes
             .get(header_at..header_at + HEADER_FIXED_BYTES)
+            .filter(|fixed| fixed.starts_with(&[0, 60, 0, 0]))
             .ok_or(bad("no header"))?;
         let body_size = u64::from_be_bytes(fixed[4..12].try_into().expect("eight bytes were sliced"));
         let body_at = usize::try_from(body_size)
@@ -429,6 +430,16 @@ mod tests {
             assert_eq!(back.header(), message.header());
             assert_eq!(back.body(), body);
             assert!(!back.is_persistent());
+        }
+    }
+
+    #[test]
+    fn decode_refuses_another_class_or_a_weight() {
+        let message = Message::new(b"x", b"key", PERSISTENT_PRIORITY_7, b"body");
+        for at in 6..10 {
+            let mut bytes = message.encoded();
+            bytes[at] ^= 1;
+            assert!(Message::decode(&bytes, false).is_err(), "byte {at}");
         }
     }
 
