@@ -5,7 +5,7 @@ mod driver;
 mod entrance;
 mod listener;
 mod preamble;
-mod proxy;
+pub mod proxy;
 mod tls;
 
 pub use entrance::{Entrance, Terms};

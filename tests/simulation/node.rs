@@ -28,7 +28,7 @@ pub struct Node {
     pub durable: Arc<MemoryStore>,
     pub spill: Arc<MemoryStore>,
     pub broker: Arc<Broker>,
-    settings: Arc<Settings>,
+    pub settings: Arc<Settings>,
     window: Window,
 }
 

@@ -1,0 +1,2 @@
+#![no_main]
+leveret_fuzz::target!("certificates");
