@@ -26,7 +26,7 @@ impl Queue {
         // While the hand-out opens nothing is tidied: the answer comes soon, and brings that with it.
         let is_opening = self.opening_since().is_some();
         let expiry = self.ready.expires_next().filter(|_| !is_opening);
-        let untidy = (self.is_untidy && !is_opening).then(|| Timestamp::from_millis(0));
+        let untidy = ((self.is_untidy || self.get_turns) && !is_opening).then(|| Timestamp::from_millis(0));
         let rest = self.resting.first_key_value().map(|((at, _), _)| *at);
         let unused = self.unused_since.zip(self.settings.expires);
         let unused = unused.map(|(since, expires)| since.plus(expires));
@@ -52,6 +52,7 @@ impl Queue {
         self.time_out(now, effects);
         self.wake(now, effects);
         self.offer_again(now, effects);
+        effects.get_again |= std::mem::take(&mut self.get_turns);
         self.dispatch(now, effects);
     }
 

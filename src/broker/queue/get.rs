@@ -31,8 +31,10 @@ impl Queue {
     pub fn get(&mut self, no_ack: bool, now: Timestamp, effects: &mut Effects) -> Got {
         self.touch(now);
         let end = self.opening_since().unwrap_or(now.plus(1));
-        while let Some((level, position, waiting)) = self.ready.pop_expired_before(end) {
-            self.expire(level, position, waiting, effects);
+        if !self.expire_before(end, effects) {
+            // The timer comes at once, takes another turn, and says so.
+            self.get_turns = true;
+            return Got::Later;
         }
         if self.ready.count() == 0 {
             return Got::Empty;

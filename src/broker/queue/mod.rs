@@ -112,6 +112,8 @@ pub struct Queue {
     started: Timestamp,
     /// A `basic.get` waits for a page or for the hand-out to open.
     get_waits: bool,
+    /// A `basic.get` found more that has expired than one turn lets go of.
+    get_turns: bool,
     /// The first time at which a delivery may be late; never later than the truth.
     times_out_next: Option<Timestamp>,
     /// Deliveries that were late: their messages went back, and whoever held them still may settle them.
@@ -138,6 +140,7 @@ impl Queue {
             seen_before: origin.seen_before,
             started: now,
             get_waits: false,
+            get_turns: false,
             times_out_next: None,
             late: HashMap::new(),
             unused_since: Some(now),

@@ -3,7 +3,7 @@
 use super::*;
 use crate::broker::queue::consumers::ConsumerOptions;
 use crate::broker::queue::effects::{DeathReason, Effects};
-use crate::broker::queue::{Origin, Queue};
+use crate::broker::queue::{Got, Origin, Queue};
 use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{PageEntry, Position};
@@ -104,6 +104,38 @@ fn a_consumer_gets_what_is_left_when_many_have_expired() {
         delivered += std::mem::take(&mut effects.deliveries).len();
     }
     assert_eq!((delivered, effects.dead.len()), (1, MESSAGES));
+}
+
+/// One `basic.get` once let go of all of them while it held the lock.
+#[test]
+fn a_get_lets_go_of_a_turn_of_expired_messages_and_comes_again() {
+    let settings = QueueSettings {
+        message_ttl: Some(10),
+        ..plain_settings()
+    };
+    let mut queue = queue(settings);
+    fill(&mut queue, &mut Effects::default());
+    let now = START.plus(11);
+    let mut calls = Vec::new();
+    loop {
+        let mut effects = Effects::default();
+        let got = queue.get(false, now, &mut effects);
+        calls.push(effects.dead.iter().map(|letter| letter.reason).collect());
+        if !matches!(got, Got::Later) {
+            assert!(matches!(got, Got::Empty), "{got:?}");
+            break;
+        }
+        let mut effects = Effects::default();
+        assert!(
+            queue.due_next().is_some_and(|due| due <= now),
+            "the timer is asked for"
+        );
+        queue.tick(now, &mut effects);
+        assert!(effects.get_again, "it is told to ask again");
+        calls.push(effects.dead.iter().map(|letter| letter.reason).collect());
+    }
+    assert!(calls.len() > 1);
+    check(&calls, DeathReason::Expired, MESSAGES);
 }
 
 #[test]
