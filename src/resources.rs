@@ -1,21 +1,19 @@
-//! Watches memory and disk, and raises the broker's alarms.
+//! Watches memory and disk, and raises the broker's alarms. Long before that of memory queues keep less of it.
+
+mod control_group;
 
 use std::fs;
+use std::hint::black_box;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::statvfs::statvfs;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::broker::Broker;
 use crate::broker::alarms::Alarm;
 use crate::config::{Limits, Watermark};
-
-/// Where a control group's memory limit stands, version 2 and version 1.
-const CGROUP_LIMITS: [&str; 2] = [
-    "/sys/fs/cgroup/memory.max",
-    "/sys/fs/cgroup/memory/memory.limit_in_bytes",
-];
 
 /// How often memory and disk are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
@@ -23,8 +21,22 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where there is little room.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// A disk is not filled faster than this: 500 MB a second.
+/// Neither disk nor memory is filled faster than this: 500 MB a second.
 const BYTES_PER_MILLI: u64 = 500_000;
+
+/// An alarm of memory ends, and windows widen again, at this share of their mark below it: else each message would
+/// set and clear it.
+const HYSTERESIS: u64 = 16;
+
+/// From this share of the mark on, queues together keep no more than [`WINDOWS_SHARE`] of it in addition.
+const NARROW_SHARE: u64 = 2;
+const WINDOWS_SHARE: u64 = 8;
+
+/// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
+const PAGE_BYTES: usize = 8 << 20;
+
+/// A window is never narrower, bytes.
+const WINDOW_MIN: u64 = 4096;
 
 /// What to watch, and the marks.
 #[derive(Debug)]
@@ -51,16 +63,32 @@ impl Resources {
     /// Compares what is with the marks and sets the alarms. Returns how soon to look again: the less room there is, the
     /// sooner.
     pub fn check(&self, broker: &Broker) -> Duration {
-        if let Some(resident) = number_in("/proc/self/status", "VmRSS:")
-            && broker.set_alarm(Alarm::Memory, resident > self.memory_max)
-        {
-            warn!(
-                resident,
-                mark = self.memory_max,
-                "memory alarm {}",
-                word(resident > self.memory_max)
-            );
+        return_memory();
+        let memory = number_in("/proc/self/status", "VmRSS:")
+            .map_or(LOOK_INTERVAL, |resident| self.check_memory(broker, resident));
+        memory.min(self.check_disk(broker))
+    }
+
+    fn check_memory(&self, broker: &Broker, resident: u64) -> Duration {
+        let max = self.memory_max;
+        let stands = is_over(resident, max, broker.alarms.stands(Alarm::Memory));
+        if broker.set_alarm(Alarm::Memory, stands) {
+            warn!(resident, mark = max, "memory alarm {}", word(stands));
         }
+        let narrow_at = max / NARROW_SHARE;
+        let is_narrow = is_over(resident, narrow_at, broker.has_narrow_windows());
+        let queues = broker.queue_count().max(1) as u64;
+        let share = (max / WINDOWS_SHARE / queues).max(WINDOW_MIN);
+        broker.narrow_windows(if is_narrow {
+            usize::try_from(share).unwrap_or(usize::MAX)
+        } else {
+            usize::MAX
+        });
+        let next_mark = if is_narrow { max } else { narrow_at };
+        pause(next_mark.saturating_sub(resident))
+    }
+
+    fn check_disk(&self, broker: &Broker) -> Duration {
         let Ok(stat) = statvfs(&self.directory) else {
             return LOOK_INTERVAL;
         };
@@ -80,13 +108,43 @@ impl Resources {
                 word(is_short)
             );
         }
-        let millis_left = (room.saturating_sub(self.disk_free_min)) / BYTES_PER_MILLI;
-        let is_near = !is_short && self.disk_free_min > 0;
-        match Duration::from_millis(millis_left) {
-            left if is_near => left.clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL),
-            _ => LOOK_INTERVAL,
+        if is_short || self.disk_free_min == 0 {
+            LOOK_INTERVAL
+        } else {
+            pause(room - self.disk_free_min)
         }
     }
+}
+
+/// The allocator gives freed memory back to the system after a second, but looks for it only when a page is freed: a
+/// broker that has become idle would keep it all, and its alarm would stand. So one is freed.
+fn return_memory() {
+    drop(black_box(Vec::<u8>::with_capacity(PAGE_BYTES)));
+}
+
+/// Lets the process open as many files as the system allows it: each connection is one, and what a login shell or an
+/// init system gives at first is often a thousand.
+pub fn allow_files() {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else {
+        return;
+    };
+    if soft < hard {
+        match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+            Ok(()) => info!(from = soft, to = hard, "the limit of open files was raised"),
+            Err(error) => warn!(%error, limit = soft, "the limit of open files can not be raised"),
+        }
+    }
+}
+
+/// Whether so much is too much, when it was before or was not.
+fn is_over(bytes: u64, mark: u64, was_over: bool) -> bool {
+    let mark = if was_over { mark - mark / HYSTERESIS } else { mark };
+    bytes > mark
+}
+
+/// How soon to look again with so many bytes of room.
+fn pause(room: u64) -> Duration {
+    Duration::from_millis(room / BYTES_PER_MILLI).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL)
 }
 
 fn word(stands: bool) -> &'static str {
@@ -108,13 +166,12 @@ fn number_in(path: &str, key: &str) -> Option<u64> {
         .map(|kib| kib * 1024)
 }
 
-/// The machine's memory, or the control group's limit if that is less.
+/// The machine's memory, or that of one of the control groups that the process is in, if that is less.
 fn memory_bytes() -> u64 {
     let machine = number_in("/proc/meminfo", "MemTotal:");
-    let groups = CGROUP_LIMITS
-        .iter()
-        .filter_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
-    machine.into_iter().chain(groups).min().unwrap_or(u64::MAX)
+    let membership = fs::read_to_string(control_group::MEMBERSHIP).unwrap_or_default();
+    let group = control_group::memory_limit(&membership, Path::new(control_group::MOUNT));
+    machine.into_iter().chain(group).min().unwrap_or(u64::MAX)
 }
 
 #[expect(
@@ -125,4 +182,35 @@ fn memory_bytes() -> u64 {
 )]
 fn scale(bytes: u64, ratio: f64) -> u64 {
     (bytes as f64 * ratio) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_ends_well_below_the_mark_at_which_it_began() {
+        let steps = [
+            (1600, false),
+            (1601, true),
+            (1600, true),
+            (1501, true),
+            (1500, false),
+            (1600, false),
+        ];
+        let mut stands = false;
+        for (bytes, expected) in steps {
+            stands = is_over(bytes, 1600, stands);
+            assert_eq!(stands, expected, "{bytes}");
+        }
+        assert!(is_over(1, 0, true), "a mark of nothing is always passed");
+    }
+
+    #[test]
+    fn the_less_room_there_is_the_sooner_it_is_looked_at() {
+        let rows = [(0, 20), (50_000_000, 100), (500_000_000, 1000), (u64::MAX, 1000)];
+        for (room, millis) in rows {
+            assert_eq!(pause(room), Duration::from_millis(millis));
+        }
+    }
 }

@@ -31,7 +31,7 @@ use crate::connection::sasl::Mechanism;
 use crate::definitions::DefinitionsError;
 use crate::net::{BindError, Entrance, Listener, TlsError, Transport};
 use crate::password_checker::PasswordChecker;
-use crate::resources::Resources;
+use crate::resources::{self, Resources};
 use crate::store::sqlite::{Durability, SqliteStore, StoreSettings};
 use crate::store::{Recovered, StoreError};
 
@@ -113,6 +113,7 @@ pub fn check_files(config: &Config) -> Result<(), ServerError> {
 pub async fn run(config: Config, sources: Sources, set_log: SetLog) -> Result<(), ServerError> {
     // Before the broker says that it is ready: whoever reads that may send a signal at once.
     let signals = Signals::catch()?;
+    resources::allow_files();
     let terms = reload::terms(&config)?;
     let (failure_sender, failures) = mpsc::channel();
     let (stores, recovered) = open_stores(&config, &failure_sender)?;

@@ -54,6 +54,11 @@ impl Alarms {
         self.standing.lock().clone()
     }
 
+    /// Whether this one stands.
+    pub fn stands(&self, alarm: Alarm) -> bool {
+        self.standing.lock().contains(&alarm)
+    }
+
     /// Whether any alarm stands.
     #[inline]
     pub fn any(&self) -> bool {

@@ -97,6 +97,11 @@ impl Tally {
         (self.max > 0 && self.count.load(Ordering::Relaxed) >= self.max).then_some(self.max)
     }
 
+    /// How many there are.
+    pub fn so_far(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
+    }
+
     /// There is one more, until what this returns is dropped.
     pub fn count(self: &Arc<Self>) -> Counted {
         self.count.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@ pub mod dead_letter;
 pub mod deduplication;
 pub mod delayed;
 pub mod exchange;
+pub mod headroom;
 pub mod history;
 pub mod limits;
 pub mod live_queue;
@@ -151,6 +152,7 @@ impl Broker {
             policies: parts.policies.into(),
             ids: Arc::new(QueueIds::new(recovered.next_queue)),
             window: parts.window,
+            headroom: Arc::default(),
             queues: Tally::new(parts.node_limits.queues),
             exchanges: Tally::new(parts.node_limits.exchanges),
         };
@@ -289,7 +291,35 @@ impl Broker {
             return false;
         };
         self.notify_all(&Notice::Alarms(standing));
+        if alarm == Alarm::Memory {
+            self.shared.headroom.hold_back(stands);
+            if !stands {
+                self.dispatch_all();
+            }
+        }
         true
+    }
+
+    /// How many queues there are, in all vhosts.
+    pub fn queue_count(&self) -> usize {
+        self.shared.queues.so_far()
+    }
+
+    /// Each queue may keep so many bytes of ready messages in memory at most, if its window is not smaller.
+    pub fn narrow_windows(&self, bytes: usize) {
+        self.shared.headroom.narrow(bytes);
+    }
+
+    /// Whether windows are narrower than they could be.
+    pub fn has_narrow_windows(&self) -> bool {
+        self.shared.headroom.allowance().window_bytes < usize::MAX
+    }
+
+    /// Gives out what was held back.
+    fn dispatch_all(&self) {
+        for queue in self.vhosts().iter().flat_map(|vhost| vhost.queues()) {
+            queue.dispatch();
+        }
     }
 
     /// A name that nobody else has: the prefix and 22 characters of 16 random bytes, as RabbitMQ makes them.

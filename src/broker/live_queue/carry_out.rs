@@ -49,6 +49,7 @@ impl LiveQueue {
         let mut state = self.state.lock();
         let state = &mut *state;
         let now = self.surroundings.clock.now();
+        state.queue.allow(self.surroundings.headroom.allowance());
         let result = verb(&mut state.queue, now, &mut state.effects);
         if !state.effects.cancelled.is_empty() {
             cancel(state, now);

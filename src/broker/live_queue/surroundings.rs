@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Weak};
 
 use crate::broker::delayed::DelayedMessages;
+use crate::broker::headroom::Headroom;
 use crate::broker::queue::level::Window;
 use crate::broker::queue_ids::QueueIds;
 use crate::broker::timers::Timers;
@@ -39,6 +40,8 @@ pub struct Surroundings {
     pub ids: Arc<QueueIds>,
     /// What each queue may keep in memory.
     pub window: Window,
+    /// How much less while memory is short.
+    pub headroom: Arc<Headroom>,
     /// The vhost.
     pub owner: Weak<dyn QueueOwner>,
 }

@@ -7,6 +7,8 @@ use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::broker::headroom::Allowance;
+
 pub use channel_limit::ChannelLimit;
 
 /// Messages that may wait in a consumer's outbox for its socket, whatever its prefetch says.
@@ -14,6 +16,28 @@ const OUTBOX_MESSAGES_MAX: u32 = 4096;
 
 /// Bytes that may wait there; one message always may.
 const OUTBOX_BYTES_MAX: usize = 1 << 20;
+
+/// The same while memory is short, and queues are many.
+const OUTBOX_BYTES_MIN: usize = 64 << 10;
+
+/// Deliveries that a consumer may leave unacked while memory is above its mark, whatever its prefetch says.
+const UNACKED_MAX_WHEN_SHORT: u32 = 1024;
+
+/// What no consumer may exceed at the moment.
+#[derive(Clone, Copy, Debug)]
+struct Bounds {
+    unacked: u32,
+    outbox_bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            unacked: u32::MAX,
+            outbox_bytes: OUTBOX_BYTES_MAX,
+        }
+    }
+}
 
 /// Names a consumer within its queue, for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -68,12 +92,13 @@ struct Consumer {
 
 impl Consumer {
     #[inline]
-    fn can_take(&self) -> bool {
+    fn can_take(&self, bounds: Bounds) -> bool {
         let prefetch = u32::from(self.options.prefetch);
         !self.is_suspended
             && (prefetch == 0 || self.unacked < prefetch)
             && self.outbox_messages < OUTBOX_MESSAGES_MAX
-            && self.outbox_bytes < OUTBOX_BYTES_MAX
+            && self.unacked < bounds.unacked
+            && self.outbox_bytes < bounds.outbox_bytes
             && self.options.limit.as_ref().is_none_or(|limit| limit.has_room())
     }
 }
@@ -90,6 +115,7 @@ pub struct Consumers {
     active: Option<u32>,
     /// The active consumer takes nothing more: one of higher priority waits for it to have nothing unacked.
     active_yields: bool,
+    bounds: Bounds,
     registrations: u64,
 }
 
@@ -174,8 +200,8 @@ impl Consumers {
             while let Some(&index) = level.front() {
                 let Slot { generation, consumer } = &mut self.slots[index as usize];
                 let consumer = consumer.as_mut().expect("the rotation names live consumers");
-                let has_turn =
-                    consumer.can_take() && consumer.options.limit.as_ref().is_none_or(|limit| limit.take());
+                let has_turn = consumer.can_take(self.bounds)
+                    && consumer.options.limit.as_ref().is_none_or(|limit| limit.take());
                 if has_turn {
                     if level.len() > 1 {
                         level.rotate_left(1);
@@ -217,6 +243,23 @@ impl Consumers {
             consumer.outbox_messages -= messages;
             consumer.outbox_bytes -= bytes;
         });
+    }
+
+    /// So much may be in memory from now on.
+    pub fn bound(&mut self, allowance: Allowance) {
+        self.bounds = Bounds {
+            unacked: if allowance.holds_back {
+                UNACKED_MAX_WHEN_SHORT
+            } else {
+                u32::MAX
+            },
+            outbox_bytes: OUTBOX_BYTES_MAX.min(allowance.window_bytes.max(OUTBOX_BYTES_MIN)),
+        };
+        for index in 0..self.slots.len() {
+            if self.slots[index].consumer.is_some() {
+                self.join_rotation(u32::try_from(index).expect("a queue has fewer than 2^32 consumers"));
+            }
+        }
     }
 
     /// The channel's limit is another one.
@@ -324,7 +367,7 @@ impl Consumers {
             .consumer
             .as_mut()
             .expect("callers name live consumers");
-        if consumer.in_rotation || !consumer.can_take() {
+        if consumer.in_rotation || !consumer.can_take(self.bounds) {
             return;
         }
         consumer.in_rotation = true;

@@ -125,6 +125,7 @@ impl Queue {
                 consumer,
                 times_out_at: self.times_out_at(consumer, now),
             };
+            self.held_bytes += message.memory_bytes();
             self.unacked.insert(position.0, kept);
         } else if stored {
             effects.of(level).settled.push(position);

@@ -12,6 +12,9 @@ use super::effects::{Load, Unread};
 use super::expiry::TURN_MAX;
 use super::stretches::Stretches;
 
+/// What a message takes in memory at least, bytes.
+const MESSAGE_BYTES: usize = 256;
+
 /// How much of a queue's ready messages may stay in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Window {
@@ -19,6 +22,17 @@ pub struct Window {
     pub messages: usize,
     /// Bytes of names, headers and bodies.
     pub bytes: usize,
+}
+
+impl Window {
+    /// The window of each of a queue's levels, if all of them have so many bytes together at most.
+    pub fn narrowed(self, bytes: usize, max_priority: u8) -> Self {
+        let levels = usize::from(max_priority) + 1;
+        Self {
+            messages: (self.messages.min(bytes / MESSAGE_BYTES) / levels).max(1),
+            bytes: (self.bytes.min(bytes) / levels).max(1),
+        }
+    }
 }
 
 /// Which of a queue's levels.
@@ -123,6 +137,11 @@ impl Level {
             was_expired: false,
             window,
         }
+    }
+
+    /// Another window counts. What is in memory stays there.
+    pub fn set_window(&mut self, window: Window) {
+        self.window = window;
     }
 
     /// Which one it is.

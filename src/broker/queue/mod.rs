@@ -5,6 +5,7 @@
 
 pub mod consumers;
 mod dying;
+mod economy;
 pub mod effects;
 mod expiry;
 mod get;
@@ -28,6 +29,7 @@ use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{PageEntry, Position, PublishEntry};
 
+use super::headroom::Allowance;
 use super::sparse_deque::SparseDeque;
 use consumers::{Activation, ChannelLimit, ConsumerOptions, ConsumerSlot, Consumers};
 use dying::Dying;
@@ -104,6 +106,9 @@ pub struct Queue {
     resting: BTreeMap<(Timestamp, Position), (LevelId, Waiting)>,
     /// Dead letters that wait for somebody to take them.
     dying: Dying,
+    /// What is unacked or rests, bytes.
+    held_bytes: usize,
+    allowance: Allowance,
     consumers: Consumers,
     next: Position,
     hand_out: HandOut,
@@ -134,6 +139,8 @@ impl Queue {
             unacked: SparseDeque::default(),
             resting: BTreeMap::new(),
             dying: Dying::default(),
+            held_bytes: 0,
+            allowance: Allowance::default(),
             consumers: Consumers::new(options.activation),
             next: origin.next,
             hand_out: HandOut::new(options.durable),
@@ -192,7 +199,7 @@ impl Queue {
         }
         // With priorities, others of its batch may have to go first.
         let is_first = self.ready.count() == 0 && self.options.max_priority == 0;
-        let goes_on = is_first && self.is_open();
+        let goes_on = is_first && self.is_open() && !self.is_laden();
         if goes_on && let Some(consumer) = self.consumers.take_turn() {
             let waiting = Waiting::new(message, expires_at, stored);
             self.give((level, position, waiting), consumer, now, effects);
@@ -234,7 +241,9 @@ impl Queue {
         if !self.expire_before(end, effects) {
             return false;
         }
-        while let Some(level) = self.ready.next_in_memory() {
+        while !self.is_laden()
+            && let Some(level) = self.ready.next_in_memory()
+        {
             let Some(consumer) = self.consumers.take_turn() else {
                 break;
             };

@@ -24,6 +24,7 @@ impl Queue {
             effects.of(level).purged = Some(unread);
         }
         for ((_, position), (level, waiting)) in std::mem::take(&mut self.resting) {
+            self.held_bytes -= waiting.message.memory_bytes();
             if waiting.stored {
                 effects.of(level).settled.push(position);
             }

@@ -19,7 +19,9 @@ pub struct Ready {
     order: Vec<u8>,
     /// Messages with a higher priority count as having this one.
     max_priority: u8,
-    /// What one level may keep in memory.
+    /// What the queue may keep in memory, if there is room enough.
+    widest: Window,
+    /// What one level may keep at the moment.
     window: Window,
     /// When messages in memory expire.
     expiring: BTreeSet<(Timestamp, Position, LevelId)>,
@@ -39,15 +41,12 @@ pub enum PageLoaded {
 impl Ready {
     /// Messages that are all in the store: the level of priority 0 first, then others.
     pub fn new(window: Window, max_priority: u8, levels: Vec<(u8, Unread, Stretches)>) -> Self {
-        let share = usize::from(max_priority) + 1;
         let mut ready = Self {
             levels: Vec::new(),
             order: Vec::new(),
             max_priority,
-            window: Window {
-                messages: (window.messages / share).max(1),
-                bytes: (window.bytes / share).max(1),
-            },
+            widest: window,
+            window: window.narrowed(usize::MAX, max_priority),
             expiring: BTreeSet::new(),
             count: 0,
             body_bytes: 0,
@@ -61,6 +60,14 @@ impl Ready {
             ready.add_level(0, Unread::default(), Stretches::default());
         }
         ready
+    }
+
+    /// The window is no wider than this from now on.
+    pub fn narrow(&mut self, bytes: usize) {
+        self.window = self.widest.narrowed(bytes, self.max_priority);
+        for level in &mut self.levels {
+            level.set_window(self.window);
+        }
     }
 
     /// The level for messages of this priority.

@@ -28,6 +28,7 @@ impl Queue {
         let at = waiting
             .expires_at
             .map_or(until, |expires_at| expires_at.min(until));
+        self.held_bytes += waiting.message.memory_bytes();
         self.resting.insert((at, position), (level, waiting));
     }
 
@@ -59,6 +60,7 @@ impl Queue {
                 return;
             };
             let ((at, position), (level, waiting)) = entry.remove_entry();
+            self.held_bytes -= waiting.message.memory_bytes();
             if waiting.expires_at == Some(at) {
                 self.expire(level, position, waiting, effects);
             } else {

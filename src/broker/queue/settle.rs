@@ -47,6 +47,7 @@ impl Queue {
             self.settle_late(handle);
             return false;
         };
+        self.held_bytes -= unacked.message.memory_bytes();
         if let Some(consumer) = unacked.consumer {
             self.consumers.settled(consumer);
         }

@@ -1,6 +1,7 @@
 //! Random histories of a queue with a tiny window, so that it pages all the time, against the slow obvious model.
 
 mod disk;
+mod economy;
 mod history;
 mod model;
 mod regressions;
@@ -8,8 +9,9 @@ mod turns;
 
 use proptest::prelude::*;
 
-use super::consumers::Activation;
-use super::level::Window;
+use super::consumers::{Activation, ConsumerSlot};
+use super::effects::DeliveryHandle;
+use super::level::{LevelId, Window};
 use super::settings::{DeadLetterTarget, DelayedRetry, Overflow, QueueSettings, RetryKind};
 use super::{QueueOptions, Settlement};
 
@@ -71,6 +73,7 @@ fn plain_steps(with_traits: bool) -> impl Strategy<Value = Step> {
         3 => (any::<usize>(), 1..5usize).prop_map(|(which, count)| Step::Written { which, count }),
         1 => (0..4u16).prop_map(|limit| Step::SetLimit { limit }),
         1 => Just(Step::Purge),
+        2 => prop_oneof![Just(usize::MAX), 0..4096usize].prop_map(|bytes| Step::Narrow { bytes }),
         10 => (1..8usize).prop_map(|count| Step::Write { count }),
         6 => (1..6usize, 1..9usize).prop_map(|(messages, looks)| Step::Answer { messages, looks }),
         1 => (1..5usize).prop_map(|in_stretch| Step::Crash { in_stretch }),

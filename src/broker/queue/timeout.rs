@@ -41,6 +41,7 @@ impl Queue {
             .collect();
         for position in late {
             let unacked = self.unacked.remove(position).expect("it was just found");
+            self.held_bytes -= unacked.message.memory_bytes();
             let handle = DeliveryHandle {
                 position: Position(position),
                 delivery_count: unacked.delivery_count,

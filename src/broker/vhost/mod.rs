@@ -31,6 +31,7 @@ use crate::store::{BindingRow, DestinationKind, Operation, Sequence, Store};
 
 use super::delayed::DelayedMessages;
 use super::exchange::{self, Bindings, ExchangeKind, fingerprint};
+use super::headroom::Headroom;
 use super::limits::{Counted, Tally};
 use super::live_queue::{LiveQueue, QueueOwner, Surroundings};
 use super::policy::{Policies, Policy, PolicyKind};
@@ -87,6 +88,8 @@ pub struct Shared {
     pub ids: Arc<QueueIds>,
     /// How much of each queue stays in memory.
     pub window: Window,
+    /// How much less while memory is short.
+    pub headroom: Arc<Headroom>,
     /// Their queues.
     pub queues: Arc<Tally>,
     /// Their exchanges.
@@ -234,6 +237,7 @@ impl Vhost {
                 timers: shared.timers,
                 ids: shared.ids,
                 window: shared.window,
+                headroom: Arc::clone(&shared.headroom),
                 owner: Weak::<Self>::clone(this) as Weak<dyn QueueOwner>,
             },
             queue_tally: shared.queues,

@@ -24,6 +24,7 @@ fn vhost() -> Arc<Vhost> {
         timers: Arc::default(),
         policies: Arc::new([]),
         ids: Arc::new(QueueIds::new(0)),
+        headroom: Arc::default(),
         window: Window {
             messages: 100,
             bytes: 1 << 20,

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::broker::headroom::Allowance;
 use crate::broker::queue::consumers::{ChannelLimit, ConsumerOptions, ConsumerSlot};
 use crate::broker::queue::effects::{DeadLetter, DeathReason, Delivery, DeliveryHandle, Effects};
 use crate::broker::queue::settings::{Overflow, QueueSettings};
@@ -12,7 +13,7 @@ use crate::message::Message;
 use crate::store::Position;
 
 use super::disk::{Answer, Disk, ReadMax};
-use super::model::{Death, Expected, Model, OFFER_INTERVAL};
+use super::model::{Death, Expected, Model, OFFER_INTERVAL, OUTBOX_BYTES_MAX, OUTBOX_BYTES_MIN};
 
 /// A queue that wants to be called again at once, so many times, spins.
 const TICKS_MAX: usize = 20;
@@ -83,6 +84,10 @@ pub enum Step {
     Tick,
     /// Somebody declares the queue again.
     Touch,
+    /// Memory is short, or no more.
+    Narrow {
+        bytes: usize,
+    },
     /// A policy changes.
     SetSettings(QueueSettings),
     /// What becomes from now on of dead letters that the queue keeps until they are taken.
@@ -244,7 +249,11 @@ impl History {
             Step::Purge => assert_eq!(self.queue.purge(&mut self.effects), self.model.purge()),
             Step::Write { count } => self.disk.write(count),
             Step::Answer { messages, looks } => self.answer(ReadMax { messages, looks }),
-            Step::Crash { in_stretch } => self.crash(in_stretch),
+            Step::Crash { in_stretch } => {
+                self.crash(in_stretch);
+                self.narrow(usize::MAX);
+            }
+            Step::Narrow { bytes } => self.narrow(bytes),
             Step::Advance { ms, punctual } => self.advance(ms, punctual),
             Step::Tick => self.tick_while_due(),
             Step::Touch => {
@@ -523,6 +532,15 @@ impl History {
         assert_eq!(delete, self.options.auto_delete && is_last);
         self.absorb(now);
         self.resume();
+    }
+
+    fn narrow(&mut self, window_bytes: usize) {
+        self.queue.allow(Allowance {
+            window_bytes,
+            holds_back: false,
+        });
+        self.model.outbox_bytes_max = OUTBOX_BYTES_MAX.min(window_bytes.max(OUTBOX_BYTES_MIN));
+        self.model.note_ability();
     }
 
     fn written(&mut self, which: usize, count: usize) {

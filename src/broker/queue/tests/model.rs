@@ -18,7 +18,9 @@ use crate::store::Position;
 
 /// A consumer stops when so much waits in its outbox.
 const OUTBOX_MESSAGES_MAX: usize = 4096;
-const OUTBOX_BYTES_MAX: usize = 1 << 20;
+pub const OUTBOX_BYTES_MAX: usize = 1 << 20;
+/// And while memory is short, when at least this much does.
+pub const OUTBOX_BYTES_MIN: usize = 64 << 10;
 
 /// A letter that nobody took is offered again after so long, ms.
 pub const OFFER_INTERVAL: u64 = 10_000;
@@ -83,6 +85,7 @@ pub struct Death {
 #[derive(Debug)]
 pub struct Model {
     pub options: QueueOptions,
+    pub outbox_bytes_max: usize,
     pub settings: QueueSettings,
     pub now: Timestamp,
     pub ready: BTreeMap<Rank, Expected>,
@@ -110,6 +113,7 @@ impl Model {
     pub fn new(options: QueueOptions, settings: QueueSettings, now: Timestamp) -> Self {
         Self {
             options,
+            outbox_bytes_max: OUTBOX_BYTES_MAX,
             settings,
             now,
             ready: BTreeMap::new(),
@@ -311,7 +315,7 @@ impl Model {
             && !consumer.is_suspended
             && (prefetch == 0 || consumer.unacked < prefetch)
             && consumer.outbox.len() < OUTBOX_MESSAGES_MAX
-            && consumer.outbox.iter().sum::<usize>() < OUTBOX_BYTES_MAX
+            && consumer.outbox.iter().sum::<usize>() < self.outbox_bytes_max
             && (!consumer.is_limited || self.limit == 0 || self.limit_unacked < self.limit)
     }
 

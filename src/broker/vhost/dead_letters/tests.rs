@@ -74,6 +74,7 @@ impl World {
             clock: Arc::clone(&clock),
             timers: Arc::clone(&timers),
             ids: Arc::new(QueueIds::new(recovered.next_queue.max(1))),
+            headroom: Arc::default(),
             window: Window {
                 messages: window,
                 bytes: 1 << 20,

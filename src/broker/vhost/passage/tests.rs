@@ -46,6 +46,7 @@ impl World {
             timers: Arc::default(),
             ids: Arc::new(QueueIds::new(recovered.next_queue.max(1))),
             // Most messages of a queue are in the store only.
+            headroom: Arc::default(),
             window: Window {
                 messages: 2,
                 bytes: 1 << 20,

@@ -1,0 +1,34 @@
+//! What a queue does differently while memory is short: a smaller window, and nothing more for those who settle
+//! nothing.
+
+use crate::broker::headroom::Allowance;
+
+use super::Queue;
+
+/// Messages that came back and rest, and dead letters that nobody has taken, beyond which nothing more is delivered
+/// that might join them.
+const IDLE_MAX: u64 = 4096;
+
+/// Bytes of what is unacked, rests or is not taken, beyond which nothing more is delivered.
+const HELD_BYTES_MAX: u64 = 16 << 20;
+
+impl Queue {
+    /// From now on so much may be in memory. What is there already stays until it is consumed.
+    pub fn allow(&mut self, allowance: Allowance) {
+        if self.allowance != allowance {
+            self.allowance = allowance;
+            self.ready.narrow(allowance.window_bytes);
+            self.consumers.bound(allowance);
+        }
+    }
+
+    /// Whether deliveries have to wait for what was delivered before.
+    pub(super) fn is_laden(&self) -> bool {
+        self.allowance.holds_back && self.holds_much()
+    }
+
+    fn holds_much(&self) -> bool {
+        self.resting.len() as u64 + self.dying.count() >= IDLE_MAX
+            || self.held_bytes as u64 + self.dying.body_bytes() >= HELD_BYTES_MAX
+    }
+}
