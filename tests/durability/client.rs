@@ -68,7 +68,11 @@ pub struct Client {
 impl Client {
     /// Connects as guest and opens channel 1.
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect(address)?;
+        Self::over(TcpStream::connect(address)?)
+    }
+
+    /// The same on a socket that is connected.
+    pub fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         let mut client = Self {
             stream,
@@ -104,6 +108,13 @@ impl Client {
         client.answer()?;
         client.call(AMQPClass::Channel(channel::AMQPMethod::Open(channel::Open {})))?;
         Ok(client)
+    }
+
+    /// The socket, for whoever goes on by itself. Nothing may be on its way.
+    #[allow(dead_code, reason = "made for the tests of overload")]
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.input.is_empty() && self.output.is_empty() && self.events.is_empty());
+        self.stream
     }
 
     /// Adds a method to what goes out at the next flush or wait.

@@ -1,0 +1,94 @@
+//! (a) Publishers that are much faster than the disk, and than the consumer.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+
+use crate::bystander::Bystander;
+use crate::gauge::MIB;
+use crate::publisher::Publisher;
+use crate::raw::{Outgoing, Raw};
+use crate::storm::{Storm, scale};
+
+const PUBLISHERS: u64 = 4;
+const BODY_BYTES: usize = 1024;
+
+/// Publishes that one publisher leaves unconfirmed.
+const WINDOW: u64 = 5_000;
+
+/// A disk that takes 10 MiB a second, and a window that the backlog passes many times over.
+const CONFIG: &str = "[storage]\ncommit_interval = \"100ms\"\ngroup_bytes_max = \"1 MiB\"\n\
+    pending_bytes_max = \"8 MiB\"\nmemory_window_bytes = \"4 MiB\"\n";
+
+/// One in so many messages is consumed while others are published.
+const SLOWNESS: u64 = 4;
+
+#[test]
+fn publishers_that_are_faster_than_disk_and_consumers_are_slowed_and_lose_nothing() {
+    let messages: u64 = scale(10_000, 1_000_000);
+    let storm = Storm::begin("backlog", 160 * MIB, CONFIG);
+    let mut client = storm.connect();
+    client.declare("backlog", true).unwrap();
+    let bystander = Bystander::publishing(storm.server.address());
+    let published = AtomicU64::new(0);
+    let mut consumer = Raw::consume(client, "backlog", 100, false);
+    let mut next = [0; PUBLISHERS as usize];
+    let mut take = |consumer: &mut Raw| {
+        let delivery = consumer.delivery();
+        let (publisher, number) = (delivery.number >> 48, delivery.number & 0xFFFF_FFFF);
+        assert_eq!(
+            number,
+            next[usize::try_from(publisher).unwrap()],
+            "publisher {publisher}"
+        );
+        next[usize::try_from(publisher).unwrap()] += 1;
+        assert!(!delivery.redelivered);
+        consumer.ack(delivery.tag, false);
+        consumer.flush().unwrap();
+    };
+    thread::scope(|scope| {
+        let (storm, published) = (&storm, &published);
+        let publishers: Vec<_> = (0..PUBLISHERS)
+            .map(|publisher| {
+                scope.spawn(move || {
+                    let mut own = Publisher::new(storm.connect());
+                    for number in 0..messages {
+                        let message = Outgoing {
+                            is_persistent: true,
+                            number: publisher << 48 | number,
+                            bytes: BODY_BYTES,
+                        };
+                        own.publish("backlog", message, WINDOW).unwrap();
+                        published.fetch_add(1, Ordering::Relaxed);
+                    }
+                    own.finish().unwrap();
+                    own.blocked
+                })
+            })
+            .collect();
+        let mut taken = 0;
+        while publishers.iter().any(|publisher| !publisher.is_finished()) {
+            if taken < published.load(Ordering::Relaxed) / SLOWNESS {
+                take(&mut consumer);
+                taken += 1;
+            } else {
+                thread::yield_now();
+            }
+        }
+        let blocked: usize = publishers
+            .into_iter()
+            .map(|publisher| publisher.join().unwrap())
+            .sum();
+        println!("backlog: blocked {blocked} times");
+        for _ in taken..PUBLISHERS * messages {
+            take(&mut consumer);
+        }
+    });
+    bystander.end("backlog");
+    drop(consumer);
+    let mut client = storm.connect();
+    assert_eq!(client.ready("backlog").unwrap(), 0);
+    client.delete("backlog").unwrap();
+    drop(client);
+    storm.check_peak();
+    storm.end();
+}
