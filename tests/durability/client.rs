@@ -23,6 +23,8 @@ pub struct Delivery {
     pub consumer: String,
     pub tag: u64,
     pub redelivered: bool,
+    #[allow(dead_code, reason = "only the soak reads them")]
+    pub properties: Box<basic::AMQPProperties>,
     pub body: Vec<u8>,
 }
 
@@ -48,6 +50,7 @@ pub enum Event {
 #[derive(Debug)]
 struct Partial {
     method: basic::AMQPMethod,
+    properties: Box<basic::AMQPProperties>,
     missing: u64,
     body: Vec<u8>,
 }
@@ -276,10 +279,9 @@ impl Client {
             }
             AMQPFrame::Method(_, method) => Some(Event::Answer(method)),
             AMQPFrame::Header(_, header) => {
-                self.partial
-                    .as_mut()
-                    .expect("a header follows its method")
-                    .missing = header.body_size;
+                let partial = self.partial.as_mut().expect("a header follows its method");
+                partial.missing = header.body_size;
+                *partial.properties = header.properties;
                 self.complete()
             }
             AMQPFrame::Body(_, bytes) => {
@@ -301,6 +303,7 @@ impl Client {
             basic::AMQPMethod::Deliver(_) | basic::AMQPMethod::GetOk(_) | basic::AMQPMethod::Return(_) => {
                 self.partial = Some(Partial {
                     method,
+                    properties: Box::default(),
                     missing: 0,
                     body: Vec::new(),
                 });
@@ -311,18 +314,26 @@ impl Client {
     }
 
     fn complete(&mut self) -> Option<Event> {
-        let Partial { method, body, .. } = self.partial.take_if(|partial| partial.missing == 0)?;
+        let complete = self.partial.take_if(|partial| partial.missing == 0)?;
+        let Partial {
+            method,
+            properties,
+            body,
+            ..
+        } = complete;
         Some(match method {
             basic::AMQPMethod::Deliver(deliver) => Event::Delivery(Delivery {
                 consumer: deliver.consumer_tag.to_string(),
                 tag: deliver.delivery_tag,
                 redelivered: deliver.redelivered,
+                properties,
                 body,
             }),
             basic::AMQPMethod::GetOk(got) => Event::Delivery(Delivery {
                 consumer: String::new(),
                 tag: got.delivery_tag,
                 redelivered: got.redelivered,
+                properties,
                 body,
             }),
             _ => Event::Returned,
