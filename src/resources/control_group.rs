@@ -2,7 +2,7 @@
 //! of all above it.
 
 use std::fs;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 /// Where control groups are mounted.
 pub const MOUNT: &str = "/sys/fs/cgroup";
@@ -37,7 +37,7 @@ pub fn memory_limit(membership: &str, mount: &Path) -> Option<u64> {
                 .filter(|part| matches!(part, Component::Normal(_)))
                 .collect();
             (0..=below.len()).flat_map(move |depth| {
-                let group = root.join(below[..depth].iter().collect::<std::path::PathBuf>());
+                let group = root.join(below[..depth].iter().collect::<PathBuf>());
                 files.iter().map(move |file| group.join(file))
             })
         })
@@ -53,6 +53,9 @@ mod tests {
 
     use super::*;
 
+    /// What the process belongs to, files under the mount, and the limit.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], Option<u64>);
+
     fn mounted(files: &[(&str, &str)]) -> TempDir {
         let mount = TempDir::new().unwrap();
         for (path, text) in files {
@@ -67,7 +70,7 @@ mod tests {
     fn the_smallest_limit_of_the_group_and_of_those_above_counts() {
         let v2 = "0::/system.slice/leveret.service\n";
         let v1 = "4:cpu,memory:/docker/abc\n2:cpuset:/\n0::/\n";
-        let rows: [(&str, &[(&str, &str)], Option<u64>); 8] = [
+        let rows: [Row<'_>; 8] = [
             (
                 v2,
                 &[("system.slice/leveret.service/memory.max", "1000\n")],

@@ -9,7 +9,7 @@ use crate::publisher::Publisher;
 use crate::raw::{Outgoing, Raw};
 use crate::storm::{Storm, scale};
 
-const PUBLISHERS: u64 = 4;
+const PUBLISHERS: usize = 4;
 const BODY_BYTES: usize = 1024;
 
 /// Publishes that one publisher leaves unconfirmed.
@@ -31,16 +31,13 @@ fn publishers_that_are_faster_than_disk_and_consumers_are_slowed_and_lose_nothin
     let bystander = Bystander::publishing(storm.server.address());
     let published = AtomicU64::new(0);
     let mut consumer = Raw::consume(client, "backlog", 100, false);
-    let mut next = [0; PUBLISHERS as usize];
+    let mut next = [0; PUBLISHERS];
     let mut take = |consumer: &mut Raw| {
         let delivery = consumer.delivery();
-        let (publisher, number) = (delivery.number >> 48, delivery.number & 0xFFFF_FFFF);
-        assert_eq!(
-            number,
-            next[usize::try_from(publisher).unwrap()],
-            "publisher {publisher}"
-        );
-        next[usize::try_from(publisher).unwrap()] += 1;
+        let (from, number) = (delivery.number >> 48, delivery.number & 0xFFFF_FFFF);
+        let next = &mut next[usize::try_from(from).unwrap()];
+        assert_eq!(number, *next, "of publisher {from}");
+        *next += 1;
         assert!(!delivery.redelivered);
         consumer.ack(delivery.tag, false);
         consumer.flush().unwrap();
@@ -54,7 +51,7 @@ fn publishers_that_are_faster_than_disk_and_consumers_are_slowed_and_lose_nothin
                     for number in 0..messages {
                         let message = Outgoing {
                             is_persistent: true,
-                            number: publisher << 48 | number,
+                            number: (publisher as u64) << 48 | number,
                             bytes: BODY_BYTES,
                         };
                         own.publish("backlog", message, WINDOW).unwrap();
@@ -79,7 +76,7 @@ fn publishers_that_are_faster_than_disk_and_consumers_are_slowed_and_lose_nothin
             .map(|publisher| publisher.join().unwrap())
             .sum();
         println!("backlog: blocked {blocked} times");
-        for _ in taken..PUBLISHERS * messages {
+        for _ in taken..PUBLISHERS as u64 * messages {
             take(&mut consumer);
         }
     });

@@ -12,7 +12,7 @@ const THREADS: usize = 4;
 
 #[test]
 fn connections_channels_and_queues_that_come_and_go_leave_nothing() {
-    let rounds: usize = scale(150, 10_000);
+    let rounds: usize = scale(100, 10_000);
     let storm = Storm::begin("churn", 192 * MIB, "");
     let bystander = Bystander::publishing(storm.server.address());
     thread::scope(|scope| {

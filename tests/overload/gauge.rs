@@ -19,7 +19,12 @@ impl Gauge {
         self.status("VmRSS:")
     }
 
-    /// The most that it ever was.
+    /// Of that, what is no file's: the program itself grows as it is used.
+    pub fn anonymous(self) -> u64 {
+        self.status("RssAnon:")
+    }
+
+    /// The most that resident memory ever was.
     pub fn peak(self) -> u64 {
         self.status("VmHWM:")
     }

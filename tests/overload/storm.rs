@@ -14,9 +14,11 @@ use crate::support::{DEADLINE, TestServer, eventually};
 /// How long a socket may be silent while everybody else is busy.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
-/// Resident memory that may be left over a storm: the caches of the stores, 16 MiB for each of their connections to
-/// the disk, and what the allocator keeps.
-const LEFT_OVER: u64 = 128 * MIB;
+/// Memory that may be left over a storm: the caches of the stores, 16 MiB for each of their connections to the disk, and
+/// what the allocators keep.
+pub fn left_over() -> u64 {
+    scale(96, 192) * MIB
+}
 
 /// A size for a minute of a debug build, or for a bad day.
 pub fn scale<T>(minute: T, full: T) -> T {
@@ -33,6 +35,7 @@ pub struct Storm {
     name: &'static str,
     mark: u64,
     resident: u64,
+    anonymous: u64,
     files: usize,
 }
 
@@ -53,6 +56,7 @@ impl Storm {
         });
         Self {
             resident: gauge.resident(),
+            anonymous: gauge.anonymous(),
             files,
             server,
             gauge,
@@ -88,29 +92,34 @@ impl Storm {
 
     /// Once it is over, memory and files are near what they were.
     pub fn end(&self) {
+        self.end_within(left_over());
+    }
+
+    /// The same, with so many bytes of memory left.
+    pub fn end_within(&self, left_over: u64) {
         println!(
             "{}: {} MiB of memory at the end of the storm",
             self.name,
-            self.gauge.resident() / MIB
+            self.gauge.anonymous() / MIB
         );
         eventually("the files are closed", || {
             (self.gauge.files() <= self.files).then_some(())
         });
         let end = Instant::now() + DEADLINE;
-        while self.gauge.resident() > self.resident + LEFT_OVER {
+        while self.gauge.anonymous() > self.anonymous + left_over {
             assert!(
                 Instant::now() < end,
                 "{}: {} bytes are left, there were {} before",
                 self.name,
-                self.gauge.resident(),
-                self.resident
+                self.gauge.anonymous(),
+                self.anonymous
             );
             thread::park_timeout(Duration::from_millis(20));
         }
         println!(
             "{}: {} MiB of memory and {} files afterwards",
             self.name,
-            self.gauge.resident() / MIB,
+            self.gauge.anonymous() / MIB,
             self.gauge.files()
         );
     }
