@@ -84,7 +84,7 @@ fn declares_without_end_stop_at_the_limit_and_are_not_kept() {
         text,
         (50, 10),
     );
-    client.send(&(0..100).flat_map(declare).collect::<Vec<_>>().repeat(300));
+    client.send(&(0..100).flat_map(declare).collect::<Vec<_>>().repeat(60));
     client.sync();
     let grown = server.memory().saturating_sub(before);
     assert!(grown < 16 * MIB, "{grown} bytes");
