@@ -168,7 +168,8 @@ fn parent(file: &Path) -> Result<PathBuf, StoreError> {
     fs::canonicalize(parent).map_err(file_system("find", parent))
 }
 
-fn suffixed(path: &Path, suffix: &str) -> PathBuf {
+/// The file beside another one whose name goes on like this.
+pub(super) fn suffixed(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     PathBuf::from(name)

@@ -13,6 +13,7 @@ mod extras;
 mod garbage;
 mod group;
 mod lock;
+mod log_index;
 mod open;
 mod pending;
 mod reader;

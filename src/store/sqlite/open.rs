@@ -14,7 +14,7 @@ use super::lock::{self, DirectoryLock};
 use super::reader::Reader;
 use super::summary::Summaries;
 use super::writer::{State, Writer};
-use super::{Core, Durability, StoreSettings, database, file_system, recover, schema};
+use super::{Core, Durability, StoreSettings, database, file_system, log_index, recover, schema};
 use crate::store::{Recovered, StoreError};
 
 /// Bytes of a page. Fixed when the file is made.
@@ -39,6 +39,7 @@ pub(super) fn open(
     if settings.fresh {
         remove(directory, &settings.file_name)?;
     }
+    log_index::check(&path)?;
     let failed = database("open the database");
     let mut connection = Connection::open(&path).map_err(&failed)?;
     schema::check(&connection, &path)?;

@@ -12,7 +12,8 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::copy::{database_in, open_reader};
-use super::{Chain, database, lock, schema};
+use super::log_index::Gap;
+use super::{Chain, database, lock, log_index, schema, unusable};
 use crate::store::StoreError;
 
 /// Problems that are told one by one.
@@ -65,9 +66,18 @@ impl Findings {
 pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
     let path = database_in(directory)?;
     let _lock = lock::lock(&path.with_extension("db.lock"))?;
+    let gap = log_index::gap(&path)?;
+    if let Some(gap @ Gap::OutOfStep(_)) = gap {
+        // To look at the rest would make the index anew, and nobody would be told again.
+        return Err(unusable(&path, gap.to_string()));
+    }
     let connection = open_reader(&path)?;
     schema::check_used(&connection, &path)?;
-    examine(&connection)
+    let mut findings = examine(&connection)?;
+    if let Some(gap) = gap {
+        findings.problem(gap.to_string());
+    }
+    Ok(findings)
 }
 
 /// Looks at everything, in one read transaction.
