@@ -165,8 +165,9 @@ impl Books {
         self.transactions.extend(transactions);
     }
 
-    /// Enters that these messages, and no others, are in the queues: all that the broker has after a crash.
-    pub fn enter_all(&mut self, round: u32, found: &BTreeMap<usize, Vec<(Id, bool)>>) {
+    /// Enters that these messages, and no others, are in the queues: all that the broker has after a crash. They are
+    /// acked, or go back.
+    pub fn enter_all(&mut self, round: u32, found: &BTreeMap<usize, Vec<(Id, bool)>>, acked: bool) {
         for (&queue, messages) in found {
             check_order(queue, messages);
             for (id, redelivered) in messages {
@@ -186,13 +187,11 @@ impl Books {
             self.check_transaction(round, transaction);
         }
         for copy in self.copies.values_mut() {
-            copy.ack = Ack::Settled;
+            let goes_back = !acked && copy.last_seen == Some(round);
+            copy.ack = if goes_back { Ack::None } else { Ack::Settled };
+            // It has outlived the broker.
+            copy.is_confirmed |= goes_back;
         }
-    }
-
-    /// Copies in memory of the books, whatever became of them.
-    pub fn len(&self) -> usize {
-        self.copies.len()
     }
 
     fn publish(&mut self, id: Id, queues: &[usize], is_persistent: bool) {

@@ -144,7 +144,8 @@ impl<'a> Publisher<'a> {
     }
 }
 
-fn confirmed(in_flight: &mut BTreeMap<u64, Id>, tag: u64, multiple: bool) -> Vec<Id> {
+/// Takes what a confirm is for.
+pub fn confirmed<T>(in_flight: &mut BTreeMap<u64, T>, tag: u64, multiple: bool) -> Vec<T> {
     if !multiple {
         return vec![
             in_flight
@@ -227,13 +228,14 @@ impl<'a> Consumer<'a> {
                 client.ack(delivery.tag, false);
                 self.ack(queue, id);
             }
-            65..75 => client.requeue(delivery.tag),
+            65..70 => client.requeue(delivery.tag),
+            70..75 => client.reject(delivery.tag, true),
             _ => {
                 self.held.insert(delivery.tag, (queue, id));
             }
         }
         if self.held.len() > 30 {
-            self.ack_oldest(client, 15);
+            self.settle_oldest(client, 15);
         }
         if self.barrier == 0 && self.acked.len() > ACKS_PER_BARRIER {
             self.settling = std::mem::take(&mut self.acked);
@@ -242,10 +244,21 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    fn ack_oldest(&mut self, client: &mut Client, count: usize) {
-        for _ in 0..count {
-            let (tag, (queue, id)) = self.held.pop_first().expect("more are held");
-            client.ack(tag, false);
+    /// One by one, all at once, or not at all: then they go back.
+    fn settle_oldest(&mut self, client: &mut Client, count: usize) {
+        let (&last, _) = self.held.iter().nth(count - 1).expect("more are held");
+        let later = self.held.split_off(&(last + 1));
+        let these = std::mem::replace(&mut self.held, later);
+        let others_are_held = self.queues.contains(&HELD);
+        match self.random.random_range(0..3) {
+            0 if !others_are_held => client.ack(last, true),
+            1 if !others_are_held => {
+                client.nack(last, true, true);
+                return;
+            }
+            _ => these.keys().for_each(|tag| client.ack(*tag, false)),
+        }
+        for (queue, id) in these.into_values() {
             self.ack(queue, id);
         }
     }

@@ -196,11 +196,23 @@ impl Client {
     }
 
     pub fn requeue(&mut self, tag: u64) {
+        self.nack(tag, false, true);
+    }
+
+    pub fn nack(&mut self, tag: u64, multiple: bool, requeue: bool) {
         let nack = basic::Nack {
             delivery_tag: tag,
-            multiple: false,
-            requeue: true,
+            multiple,
+            requeue,
         };
         self.send(AMQPClass::Basic(basic::AMQPMethod::Nack(nack)));
+    }
+
+    pub fn reject(&mut self, tag: u64, requeue: bool) {
+        let reject = basic::Reject {
+            delivery_tag: tag,
+            requeue,
+        };
+        self.send(AMQPClass::Basic(basic::AMQPMethod::Reject(reject)));
     }
 }

@@ -129,8 +129,26 @@ impl TestServer {
     /// kill -9, a look at what is left, and the same broker again on the same directory and port.
     pub fn kill_and_restart(&mut self) {
         self.kill();
-        leveret(&self.directory, &["verify"]).expect("a killed broker leaves its data sound");
+        self.verify();
         self.start_again();
+    }
+
+    /// Looks whether what it has left is sound.
+    pub fn verify(&self) {
+        leveret(&self.directory, &["verify"]).expect("a killed broker leaves its data sound");
+    }
+
+    /// Starts it, and kills it so much later, ready or not.
+    pub fn start_and_kill(&mut self, after: Duration) {
+        let mut command = command(
+            &self.directory,
+            self.config.as_deref(),
+            &self.address.to_string(),
+            &self.environment,
+        );
+        self.child = command.stdout(Stdio::null()).spawn().unwrap();
+        thread::park_timeout(after);
+        self.kill();
     }
 
     /// kill -9.
@@ -219,14 +237,25 @@ struct Started {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// Starts the binary and waits until it says that it is ready.
-fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(String, String)]) -> Started {
+/// The binary, with where it works.
+fn command(
+    directory: &Path,
+    config: Option<&Path>,
+    listen: &str,
+    environment: &[(String, String)],
+) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leveret"));
     if let Some(config) = config {
         command.arg("--config").arg(config);
     }
     command.args(["--listen", listen, "--data-dir"]).arg(directory);
     command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// Starts the binary and waits until it says that it is ready.
+fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(String, String)]) -> Started {
+    let mut command = command(directory, config, listen, environment);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let (ready, is_ready) = mpsc::channel();
