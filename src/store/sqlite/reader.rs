@@ -9,7 +9,7 @@ use super::returned::{self, Returned};
 use super::segment::{Bits, POSITION_END, Record, Records, position_of, row_id};
 use super::{Core, database, delayed};
 use crate::clock::Timestamp;
-use crate::message::Message;
+use crate::message::MessageBuilder;
 use crate::store::operation::Request;
 use crate::store::{Operation, Page, PageEntry, PageRequest, Position, QueueId, StoreError};
 
@@ -52,6 +52,7 @@ struct Reading<'a> {
     looked_at: usize,
     /// The last row of `shared` that was used.
     shared: Option<(i64, Vec<u8>)>,
+    builder: MessageBuilder,
 }
 
 impl Reader {
@@ -110,6 +111,7 @@ impl Reader {
             garbage: self.garbage(queue)?,
             looked_at: 0,
             shared: None,
+            builder: MessageBuilder::default(),
         };
         let start = self.start(queue, request.from)?;
         let end = row_id(queue, request.to.0);
@@ -244,7 +246,8 @@ impl Reader {
             _ => data,
         };
         let bytes = record.slice(data)?;
-        let message = Message::decode(bytes, extra.is_dead_letter).map_err(|error| StoreError::Damaged {
+        let decoded = reading.builder.decode(bytes, extra.is_dead_letter);
+        let message = decoded.map_err(|error| StoreError::Damaged {
             what: format!("message {} of queue {}", record.position, reading.request.queue.0),
             reason: error.to_string(),
         })?;
