@@ -221,6 +221,10 @@ impl Connection {
         {
             channel::check_prefetch_size(frame.payload, *id)?;
         }
+        if matches!(method, Method::Other(..)) {
+            // Confirms that are due go before its reply, and never to the next channel with its number.
+            self.flush();
+        }
         let Some(channel) = self.channels.get_mut(&number) else {
             return self.open_channel(number, &method);
         };

@@ -213,8 +213,8 @@ impl Connection {
         let confirmed = session.batch.take_confirmed();
         let mut rest = &confirmed[..];
         while let Some(first) = rest.first() {
-            let number = first.first.channel;
-            let is_other = |confirmed: &Confirmed| confirmed.first.channel != number;
+            let number = first.channel;
+            let is_other = |confirmed: &Confirmed| confirmed.channel != number;
             let len = rest.iter().position(is_other).unwrap_or(rest.len());
             if let Some(channel) = self.channels.get_mut(&number) {
                 channel.confirm(&rest[..len], &mut self.output);

@@ -1,6 +1,8 @@
 //! Publisher confirms.
 
-use crate::bytes::{DELIVERY_MODE, Reader, method, publish, publish_with, queue_declare, queue_delete};
+use crate::bytes::{
+    DELIVERY_MODE, Reader, int, method, publish, publish_with, queue_bind, queue_declare, queue_delete, text,
+};
 use crate::client::{Client, server};
 
 fn select() -> Vec<u8> {
@@ -103,4 +105,64 @@ fn select_with_nowait_says_nothing() {
     client.send(&method(85, 10).u8(1).on(1));
     client.send(&publish("", "conf-nowhere", b"x"));
     client.expect(1, (60, 80));
+}
+
+#[test]
+fn confirms_of_a_closed_channel_never_reach_the_next_one_of_its_number() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    client.call(&queue_declare("conf-before", 4, &[]), 1, (50, 11));
+    client.call(&queue_declare("conf-kept", 2, &[]), 1, (50, 11));
+    client.call(&select(), 1, (85, 11));
+    let mut all = publish("", "conf-before", b"x").repeat(3);
+    all.extend(method(20, 40).u16(200).short("").u16(0).u16(0).on(1));
+    all.extend(method(20, 10).short("").on(1));
+    all.extend(select());
+    all.extend(publish_with("", "conf-kept", 0, DELIVERY_MODE, &[2], b"y"));
+    client.send(&all);
+    acked(&mut client, 3);
+    client.expect(1, (20, 41));
+    client.expect(1, (20, 11));
+    client.expect(1, (85, 11));
+    acked(&mut client, 1);
+    client.sync();
+}
+
+#[test]
+fn a_refusal_in_the_middle_of_a_burst_is_for_that_publish_alone() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    let full = [int("x-max-length", 2), text("x-overflow", "reject-publish")].concat();
+    client.call(&queue_declare("conf-full", 0, &full), 1, (50, 11));
+    client.call(&queue_declare("conf-wide", 0, &[]), 1, (50, 11));
+    for queue in ["conf-full", "conf-wide"] {
+        client.call(&queue_bind(queue, "amq.fanout", "", &[]), 1, (50, 21));
+    }
+    client.call(&select(), 1, (85, 11));
+    let mut burst = publish("amq.fanout", "", b"to both");
+    burst.extend(publish("", "conf-wide", b"to one"));
+    burst.extend(publish("amq.fanout", "", b"to both").repeat(3));
+    burst.extend(publish("", "conf-wide", b"to one"));
+    client.send(&burst);
+    let (mut acked, mut nacked) = (Vec::new(), Vec::new());
+    while acked.len() + nacked.len() < 6 {
+        let frame = client.frame().unwrap();
+        let mut arguments = Reader(&frame.payload[4..]);
+        let (tag, bits) = (arguments.u64(), arguments.u8());
+        match frame.id() {
+            (60, 80) if bits & 1 == 1 => {
+                acked.extend((1..=tag).filter(|tag| !nacked.contains(tag)));
+                acked.dedup();
+            }
+            (60, 80) => acked.push(tag),
+            (60, 120) => {
+                assert_eq!(bits & 1, 0, "a nack for one");
+                nacked.push(tag);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(nacked, [4, 5]);
+    acked.sort_unstable();
+    assert_eq!(acked, [1, 2, 3, 6]);
 }

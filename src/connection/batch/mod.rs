@@ -160,7 +160,8 @@ impl Batch {
     /// Notes that a publish needs no queue: its confirm is due at once.
     pub fn confirm_now(&mut self, publish: Confirmable) {
         self.confirmed.push(Confirmed {
-            first: publish,
+            channel: publish.channel,
+            first_tag: publish.tag.get(),
             last_tag: publish.tag.get(),
             after: None,
             is_rejected: false,
@@ -296,10 +297,11 @@ impl Batch {
                 }
                 self.has_rejected |= is_rejected;
                 if let Some(Confirmable { channel, tag }) = run.confirm {
-                    let tag = tag.saturating_add((index - begin) as u64);
+                    let tag = |index: usize| tag.get() + (index - begin) as u64;
                     self.confirmed.push(Confirmed {
-                        first: Confirmable { channel, tag },
-                        last_tag: tag.get() + (next - index) as u64 - 1,
+                        channel,
+                        first_tag: tag(index),
+                        last_tag: tag(next - 1),
                         after: after.filter(|_| !is_rejected),
                         is_rejected,
                     });

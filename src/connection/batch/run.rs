@@ -20,9 +20,11 @@ pub struct Confirmable {
 /// Confirms that are due, now or once the store has committed: of publishes with consecutive numbers.
 #[derive(Clone, Copy, Debug)]
 pub struct Confirmed {
-    /// The first publish.
-    pub first: Confirmable,
-    /// The number of the last one.
+    /// Channel number.
+    pub channel: u16,
+    /// Number of the first publish.
+    pub first_tag: u64,
+    /// Number of the last one.
     pub last_tag: u64,
     /// What has to be committed first.
     pub after: Option<Sequence>,

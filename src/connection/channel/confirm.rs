@@ -40,7 +40,7 @@ impl Confirms {
     pub(super) fn confirmed(&mut self, confirmed: &[Confirmed], channel: u16, output: &mut Vec<u8>) {
         let mut ready = Vec::new();
         for confirmed in confirmed {
-            let tags = confirmed.first.tag.get()..=confirmed.last_tag;
+            let tags = confirmed.first_tag..=confirmed.last_tag;
             match confirmed.after {
                 // Before the acks: one of these may be for all lower tags.
                 _ if confirmed.is_rejected => tags.for_each(|tag| method::nack(output, channel, tag, false)),
@@ -127,10 +127,8 @@ mod tests {
 
     fn confirmed(tag: u64, after: Option<u64>) -> Confirmed {
         Confirmed {
-            first: Confirmable {
-                channel: 1,
-                tag: NonZeroU64::new(tag).expect("tags begin at 1"),
-            },
+            channel: 1,
+            first_tag: tag,
             last_tag: tag,
             after: after.map(Sequence),
             is_rejected: false,
