@@ -88,8 +88,35 @@ impl Routes {
         };
     }
 
+    /// Forgets the route of a message that no batch takes, if it is for that message only and was made last.
+    pub fn drop_unused(&mut self, id: RouteId) {
+        if let RouteId::Once(index) = id
+            && index as usize + 1 == self.once.len()
+        {
+            self.once.pop();
+        }
+    }
+
     /// Forgets the routes for single messages.
     pub fn forget_once(&mut self) {
         self.once.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_that_nobody_uses_takes_no_room() {
+        let mut routes = Routes::default();
+        let used = routes.once(Route::default());
+        for _ in 0..1_000 {
+            let unused = routes.once(Route::default());
+            routes.drop_unused(unused);
+        }
+        routes.drop_unused(RouteId::Kept(0));
+        assert_eq!(used, RouteId::Once(0));
+        assert_eq!(routes.once.len(), 1);
     }
 }

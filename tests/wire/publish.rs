@@ -2,7 +2,7 @@
 
 use crate::bytes::{
     DELIVERY_MODE, EXPIRATION, Fields, HEADERS, Reader, USER_ID, content_header, exchange_declare, frame,
-    get, int, publish, publish_method, publish_with, queue_bind, queue_declare, text,
+    get, int, publish, publish_method, publish_with, queue_bind, queue_declare, queue_delete, text,
 };
 use crate::client::{Client, Login, server};
 use crate::rows::{Row, channel, check};
@@ -311,4 +311,27 @@ fn get_ok_tells_what_is_left() {
         assert!(client.message((60, 71)).arguments.ends_with(&[0, 0, 0, left]));
     }
     assert_eq!(client.call(&get("pub-left", true), 1, (60, 72)), [0]);
+}
+
+#[test]
+fn what_was_found_out_about_a_publish_is_not_believed_once_its_queue_is_gone() {
+    let server = server();
+    let mut client = Client::open(server.address());
+    client.call(&queue_declare("publ-again", 0, &[]), 1, (50, 11));
+    let again = publish_with("", "publ-again", 1, 0, &[], b"body");
+    let mut all = again.repeat(3);
+    all.extend(queue_delete("publ-again", 0));
+    all.extend(again.repeat(2));
+    all.extend(queue_declare("publ-again", 0, &[]));
+    all.extend(&again);
+    client.send(&all);
+    assert_eq!(client.expect(1, (50, 41)), [0, 0, 0, 3]);
+    client.message((60, 50));
+    client.message((60, 50));
+    client.expect(1, (50, 11));
+    client.sync();
+    assert_eq!(
+        client.call(&queue_delete("publ-again", 0), 1, (50, 41)),
+        [0, 0, 0, 1]
+    );
 }

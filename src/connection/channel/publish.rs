@@ -229,6 +229,7 @@ impl Channel {
             if goes_on {
                 transaction.publishes.push((found.clone(), message));
             }
+            session.batch.routes.drop_unused(route);
             return;
         }
         if is_returned {
@@ -245,7 +246,10 @@ impl Channel {
             if session.batch.publish(message, route, confirm) {
                 session.flush();
             }
-        } else if let Some(confirm) = confirm {
+            return;
+        }
+        session.batch.routes.drop_unused(route);
+        if let Some(confirm) = confirm {
             // Confirms leave in the order of their publishes.
             session.flush();
             session.batch.confirm_now(confirm);
