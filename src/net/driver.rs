@@ -91,9 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             // After reading: a heartbeat that waits in the socket is not a missed one, however late we are.
             goes_on |= self.poll_timer(context, now).is_ready();
             if !goes_on {
-                if wants_read {
-                    self.connection.rest();
-                }
+                self.connection.rest();
                 return Poll::Pending;
             }
         }

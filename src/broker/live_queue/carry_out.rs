@@ -19,6 +19,9 @@ use super::{DeadLetters, LiveQueue, Outcome, State};
 /// To be called when no lock is held. Most batches wake one consumer or none.
 type Wakers = SmallVec<[Waker; 4]>;
 
+/// Deliveries that a queue at rest keeps room for.
+const DELIVERIES_KEPT: usize = 128;
+
 /// Marks the answer that opens the hand-out; levels have numbers below 256.
 const OPEN: u32 = u32::MAX;
 
@@ -277,6 +280,11 @@ fn collect_level(queue: QueueId, mut level: LevelEffects, operations: &mut Vec<O
 }
 
 fn deliver(state: &mut State, wakers: &mut Wakers) {
+    if state.effects.deliveries.is_empty() && state.queue.ready_count() == 0 {
+        // A long backlog is gone, and with it the need for so much room.
+        state.effects.deliveries.shrink_to(DELIVERIES_KEPT);
+        return;
+    }
     let mut deliveries = state.effects.deliveries.drain(..);
     while let Some(&Delivery { consumer, .. }) = deliveries.as_slice().first() {
         let rest = deliveries.as_slice();

@@ -194,6 +194,7 @@ impl LiveQueue {
                 return Got::Empty;
             }
             let now = self.surroundings.clock.now();
+            state.queue.allow(self.surroundings.headroom.allowance());
             let got = state.queue.get(no_ack, now, &mut state.effects);
             if matches!(got, Got::Later) {
                 state.get_waits.push(Arc::clone(outbox));

@@ -20,7 +20,7 @@ const MESSAGE_BYTES: usize = 256;
 pub struct Window {
     /// Messages.
     pub messages: usize,
-    /// Bytes of names, headers and bodies.
+    /// Bytes of names, headers and bodies, and their framing.
     pub bytes: usize,
 }
 
