@@ -15,7 +15,7 @@ use crate::broker::refusal::Entity;
 use crate::broker::user::User;
 use crate::broker::vhost::{DeleteConditions, Vhost};
 use crate::broker::{Broker, ConnectionId};
-use crate::store::{Sequence, Store};
+use crate::store::Sequence;
 
 use super::batch::Batch;
 use super::error::Denied;
@@ -208,18 +208,13 @@ impl Session {
         }
     }
 
-    /// Hands what was gathered to the queues; waits if the stores can not keep up. Whoever adds nothing to what waits for
-    /// the durable one does not wait for it.
+    /// Hands what was gathered to the queues; waits if the stores can not keep up.
     pub fn flush(&mut self) -> Option<Sequence> {
         if self.batch.is_empty() {
             return None;
         }
         let sequence = self.batch.flush();
-        let is_slowed = match sequence {
-            Some(_) => self.is_under_pressure(),
-            None => self.is_over(&self.broker.stores.spill),
-        };
-        if is_slowed && self.wait.is_none() {
+        if self.is_under_pressure() && self.wait.is_none() {
             self.wait = Some(Wait::Pressure);
         }
         sequence
@@ -228,11 +223,8 @@ impl Session {
     /// Whether more waits for the disk than publishers may add to.
     pub fn is_under_pressure(&self) -> bool {
         let stores = &self.broker.stores;
-        self.is_over(&stores.durable) || self.is_over(&stores.spill)
-    }
-
-    fn is_over(&self, store: &Arc<dyn Store>) -> bool {
-        store.pending_bytes() > self.settings.pending_bytes_max
+        let max = self.settings.pending_bytes_max;
+        stores.durable.pending_bytes() > max || stores.spill.pending_bytes() > max
     }
 
     /// A number for a new source of deliveries.
