@@ -1,6 +1,7 @@
 //! Who is next: consumers take turns within their priority; one that can take nothing leaves the rotation until it
 //! can again. With a single active consumer only that one is ever in the rotation.
 
+mod bounds;
 mod channel_limit;
 
 use std::cmp::Reverse;
@@ -9,35 +10,12 @@ use std::sync::Arc;
 
 use crate::broker::headroom::Allowance;
 
+use bounds::Bounds;
+
 pub use channel_limit::ChannelLimit;
 
 /// Messages that may wait in a consumer's outbox for its socket, whatever its prefetch says.
 const OUTBOX_MESSAGES_MAX: u32 = 4096;
-
-/// Bytes that may wait there; one message always may.
-const OUTBOX_BYTES_MAX: usize = 1 << 20;
-
-/// The same while memory is short, and queues are many.
-const OUTBOX_BYTES_MIN: usize = 64 << 10;
-
-/// Deliveries that a consumer may leave unacked while memory is above its mark, whatever its prefetch says.
-const UNACKED_MAX_WHEN_SHORT: u32 = 1024;
-
-/// What no consumer may exceed at the moment.
-#[derive(Clone, Copy, Debug)]
-struct Bounds {
-    unacked: u32,
-    outbox_bytes: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self {
-            unacked: u32::MAX,
-            outbox_bytes: OUTBOX_BYTES_MAX,
-        }
-    }
-}
 
 /// Names a consumer within its queue, for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -218,6 +196,26 @@ impl Consumers {
         None
     }
 
+    /// The same among those that ack nothing, and with `also_unladen` those that have nothing unacked. All others keep
+    /// their turns.
+    pub fn take_turn_of_idle(&mut self, also_unladen: bool) -> Option<ConsumerSlot> {
+        for (_, level) in &mut self.rotation {
+            for at in 0..level.len() {
+                let Slot { generation, consumer } = &self.slots[level[at] as usize];
+                let consumer = consumer.as_ref().expect("the rotation names live consumers");
+                let is_idle = consumer.options.no_ack || (also_unladen && consumer.unacked == 0);
+                let limit = consumer.options.limit.as_ref();
+                if is_idle && consumer.can_take(self.bounds) && limit.is_none_or(|limit| limit.take()) {
+                    let index = level.remove(at).expect("it was just looked at");
+                    let generation = *generation;
+                    level.push_back(index);
+                    return Some(ConsumerSlot { index, generation });
+                }
+            }
+        }
+        None
+    }
+
     /// Books a delivery of `bytes` to the consumer that [`Consumers::take_turn`] named; returns whether it must be acked.
     #[inline]
     pub fn book(&mut self, slot: ConsumerSlot, bytes: usize) -> bool {
@@ -247,14 +245,7 @@ impl Consumers {
 
     /// So much may be in memory from now on.
     pub fn bound(&mut self, allowance: Allowance) {
-        self.bounds = Bounds {
-            unacked: if allowance.holds_back {
-                UNACKED_MAX_WHEN_SHORT
-            } else {
-                u32::MAX
-            },
-            outbox_bytes: OUTBOX_BYTES_MAX.min(allowance.window_bytes.max(OUTBOX_BYTES_MIN)),
-        };
+        self.bounds = Bounds::of(allowance);
         for index in 0..self.slots.len() {
             if self.slots[index].consumer.is_some() {
                 self.join_rotation(u32::try_from(index).expect("a queue has fewer than 2^32 consumers"));

@@ -4,6 +4,7 @@
 use crate::broker::headroom::Allowance;
 
 use super::Queue;
+use super::consumers::ConsumerSlot;
 
 /// Messages that came back and rest, and dead letters that nobody has taken, beyond which nothing more is delivered
 /// that might join them.
@@ -22,8 +23,18 @@ impl Queue {
         }
     }
 
-    /// Whether deliveries have to wait for what was delivered before.
-    pub(super) fn is_laden(&self) -> bool {
+    /// The consumer whose turn it is. While much is unacked, rests or is not taken, only those that can not make it more:
+    /// who acks nothing, and, if all of it is unacked, who has nothing of that.
+    #[inline]
+    pub(super) fn next_consumer(&mut self) -> Option<ConsumerSlot> {
+        if !self.is_laden() {
+            return self.consumers.take_turn();
+        }
+        let is_all_unacked = self.resting.is_empty() && self.dying.count() == 0;
+        self.consumers.take_turn_of_idle(is_all_unacked)
+    }
+
+    fn is_laden(&self) -> bool {
         self.allowance.holds_back && self.holds_much()
     }
 

@@ -199,8 +199,8 @@ impl Queue {
         }
         // With priorities, others of its batch may have to go first.
         let is_first = self.ready.count() == 0 && self.options.max_priority == 0;
-        let goes_on = is_first && self.is_open() && !self.is_laden();
-        if goes_on && let Some(consumer) = self.consumers.take_turn() {
+        let goes_on = is_first && self.is_open();
+        if goes_on && let Some(consumer) = self.next_consumer() {
             let waiting = Waiting::new(message, expires_at, stored);
             self.give((level, position, waiting), consumer, now, effects);
         } else {
@@ -241,10 +241,8 @@ impl Queue {
         if !self.expire_before(end, effects) {
             return false;
         }
-        while !self.is_laden()
-            && let Some(level) = self.ready.next_in_memory()
-        {
-            let Some(consumer) = self.consumers.take_turn() else {
+        while let Some(level) = self.ready.next_in_memory() {
+            let Some(consumer) = self.next_consumer() else {
                 break;
             };
             let entry = self.ready.pop_of(level).expect("the next message is in memory");

@@ -83,6 +83,37 @@ fn who_settles_nothing_gets_no_more_than_a_thousand_and_others_go_on() {
 }
 
 #[test]
+fn who_holds_much_holds_up_neither_those_who_settle_nor_those_who_need_not() {
+    let (mut queue, mut effects) = queue(plain_settings(), 2_000, 64 << 10);
+    queue.allow(SHORT);
+    queue.add_consumer(ConsumerOptions::default());
+    let held = deliveries(&mut queue, &mut effects).len();
+    assert!((250..=257).contains(&held), "{held} of 64 KiB are 16 MiB");
+    let busy = queue.add_consumer(ConsumerOptions {
+        prefetch: 10,
+        ..ConsumerOptions::default()
+    });
+    for _ in 0..100 {
+        let [(slot, handle)] = deliveries(&mut queue, &mut effects)[..] else {
+            panic!("one, as long as it has nothing unacked");
+        };
+        assert_eq!(slot, busy);
+        queue.settle(handle, Settlement::Ack, NOW, &mut effects);
+    }
+    let free = queue.add_consumer(ConsumerOptions {
+        no_ack: true,
+        ..ConsumerOptions::default()
+    });
+    let rest = deliveries(&mut queue, &mut effects);
+    assert_eq!(rest.len(), 2_000 - held - 100);
+    assert_eq!(rest.iter().filter(|(slot, _)| *slot == busy).count(), 1);
+    assert_eq!(
+        rest.iter().filter(|(slot, _)| *slot == free).count(),
+        rest.len() - 1
+    );
+}
+
+#[test]
 fn a_delivery_more_follows_each_settlement() {
     let (mut queue, mut effects) = queue(plain_settings(), 3_000, 8);
     queue.allow(SHORT);
