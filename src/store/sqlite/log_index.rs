@@ -30,8 +30,16 @@ const MAGIC: u32 = 0x377f_0682;
 pub(super) enum Gap {
     /// The last groups.
     Lost(u32),
-    /// Pages of which some were moved to the database already, so that it fits no state of the log.
-    OutOfStep(u32),
+    /// Pages of which some may have been moved to the database, which then fits no state of the log. After a power cut,
+    /// or when others have opened the database since, the index may just not be of the same moment.
+    Unsure(u32),
+    /// Pages that were moved to the database, where what is left of the log would hide them behind older ones.
+    OutOfStep {
+        /// How many can not be read.
+        pages: u32,
+        /// All of the log is in the database.
+        is_all_moved: bool,
+    },
 }
 
 /// Looks whether the log of this database is shorter than it was; `None` also where nothing tells. Before the first
@@ -50,16 +58,17 @@ pub(super) fn gap(database: &Path) -> Result<Option<Gap>, StoreError> {
     read().map_err(file_system("read", &log))
 }
 
-/// Warns of what is lost, and refuses what can not be put together again.
+/// Tells the log what is lost, and refuses what can not be put together again.
 pub(super) fn check(database: &Path) -> Result<(), StoreError> {
     match gap(database)? {
-        None => Ok(()),
-        Some(gap @ Gap::Lost(_)) => {
-            tracing::warn!("{gap}");
-            Ok(())
+        None => {}
+        Some(gap @ Gap::Lost(_)) => tracing::warn!("{gap}"),
+        Some(gap @ Gap::Unsure(_)) => tracing::error!("{gap}"),
+        Some(gap @ Gap::OutOfStep { .. }) => {
+            return Err(unusable(&suffixed(database, "-wal"), gap.to_string()));
         }
-        Some(gap @ Gap::OutOfStep(_)) => Err(unusable(&suffixed(database, "-wal"), gap.to_string())),
     }
+    Ok(())
 }
 
 impl fmt::Display for Gap {
@@ -70,10 +79,21 @@ impl fmt::Display for Gap {
                 "the write-ahead log was cut or damaged since it was written: its last {pages} pages can not be read, \
                  and what was confirmed in them is lost"
             ),
-            Self::OutOfStep(pages) => write!(
+            Self::Unsure(pages) => write!(
                 f,
                 "the write-ahead log was cut or damaged since it was written: {pages} of its pages can not be read, \
-                 and the database already has some of them, so that the two do not fit together; restore a backup"
+                 and the database may already have some of them, so that the two may not fit together; stop the broker, \
+                 look with `leveret verify`, and restore a backup if it finds something"
+            ),
+            Self::OutOfStep { pages, is_all_moved } => write!(
+                f,
+                "the write-ahead log was cut or damaged since it was written: {pages} of its pages can not be read, \
+                 and the database already has them, so that the two do not fit together; {}",
+                if *is_all_moved {
+                    "the database alone is complete: set the files that end with -wal and -shm aside, and start again"
+                } else {
+                    "restore a backup, in place of the database and of the files that end with -wal and -shm"
+                }
             ),
         }
     }
@@ -152,16 +172,17 @@ impl Index {
 
     fn gap(&self, found: u32) -> Option<Gap> {
         let lost = self.frames.saturating_sub(found);
-        // Without a log, the database is what was moved to it last, if that was not interrupted.
-        let is_in_step = match found {
-            0 => self.moved >= self.moved_perhaps,
-            _ => found >= self.moved_perhaps,
-        };
         match lost {
             0 => None,
+            // Without a log nothing hides what was moved, and that is all.
             _ if found == 0 && self.moved >= self.frames => None,
-            _ if is_in_step => Some(Gap::Lost(lost)),
-            _ => Some(Gap::OutOfStep(lost)),
+            _ if found > 0 && found < self.moved => Some(Gap::OutOfStep {
+                pages: lost,
+                is_all_moved: self.moved >= self.frames,
+            }),
+            _ if found >= self.moved_perhaps => Some(Gap::Lost(lost)),
+            // A page that was changed again later is moved with its last frame only: what was moved in part is no state.
+            _ => Some(Gap::Unsure(lost)),
         }
     }
 }

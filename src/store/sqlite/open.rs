@@ -39,7 +39,9 @@ pub(super) fn open(
     if settings.fresh {
         remove(directory, &settings.file_name)?;
     }
-    log_index::check(&path)?;
+    if settings.durability == Durability::Full {
+        log_index::check(&path)?;
+    }
     let failed = database("open the database");
     let mut connection = Connection::open(&path).map_err(&failed)?;
     schema::check(&connection, &path)?;

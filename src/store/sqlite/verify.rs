@@ -67,7 +67,7 @@ pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
     let path = database_in(directory)?;
     let _lock = lock::lock(&path.with_extension("db.lock"))?;
     let gap = log_index::gap(&path)?;
-    if let Some(gap @ Gap::OutOfStep(_)) = gap {
+    if let Some(gap @ Gap::OutOfStep { .. }) = gap {
         // To look at the rest would make the index anew, and nobody would be told again.
         return Err(unusable(&path, gap.to_string()));
     }

@@ -126,10 +126,41 @@ fn what_was_moved_and_can_not_be_read_does_not_fit() {
     scene.kill();
     let one = FRAME_HEADER_BYTES + PAGE;
     scene.change("-wal", |log| log.truncate(log.len() - one));
-    assert_eq!(scene.gap(), Some(Gap::OutOfStep(1)));
+    let expected = Gap::OutOfStep {
+        pages: 1,
+        is_all_moved: true,
+    };
+    assert_eq!(scene.gap(), Some(expected));
     // Without any log the database has everything.
     scene.change("-wal", Vec::clear);
     assert_eq!(scene.gap(), None);
+}
+
+#[test]
+fn what_may_have_been_moved_is_told_and_does_not_keep_a_broker_from_starting() {
+    let scene = Scene::new();
+    scene.kill();
+    let all = scene.frames();
+    // So it is after a recovery: nothing was moved, and all may have been.
+    scene.change("-shm", |index| {
+        index[128..132].copy_from_slice(&all.to_ne_bytes());
+    });
+    let one = FRAME_HEADER_BYTES + PAGE;
+    scene.change("-wal", |log| log.truncate(log.len() - one));
+    assert_eq!(scene.gap(), Some(Gap::Unsure(1)));
+    assert!(check(&scene.path("")).is_ok());
+    // Some were, but not what is missing.
+    scene.change("-shm", |index| {
+        index[96..100].copy_from_slice(&(all - 1).to_ne_bytes());
+    });
+    assert_eq!(scene.gap(), Some(Gap::Unsure(1)));
+    scene.change("-shm", |index| index[96..100].copy_from_slice(&all.to_ne_bytes()));
+    assert!(check(&scene.path("")).is_err());
+    scene.change("-wal", Vec::clear);
+    scene.change("-shm", |index| {
+        index[96..100].copy_from_slice(&1_u32.to_ne_bytes());
+    });
+    assert_eq!(scene.gap(), Some(Gap::Unsure(all)));
 }
 
 #[test]
