@@ -14,6 +14,10 @@ use crate::support::{DEADLINE, TestServer, eventually};
 /// How long a socket may be silent while everybody else is busy.
 pub const PATIENCE: Duration = Duration::from_mins(5);
 
+/// What is read and delivered before the broker looks at its memory again, and then can not be taken back: it depends on
+/// how long others keep the processor.
+const OVERSHOOT: u64 = 24 * MIB;
+
 /// Memory that may be left over a storm: the caches of the stores, 16 MiB for each of their connections to the disk, and
 /// what the allocators keep.
 pub fn left_over() -> u64 {
@@ -69,9 +73,9 @@ impl Storm {
         Client::connect(self.server.address()).unwrap()
     }
 
-    /// The memory never was above the mark.
+    /// The memory never was far above the mark.
     pub fn check_peak(&self) {
-        self.check_peak_within(0);
+        self.check_peak_within(OVERSHOOT);
     }
 
     /// The same, but for so many bytes that were read before the broker looked.

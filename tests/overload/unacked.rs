@@ -64,7 +64,7 @@ fn a_million_unacked_deliveries_come_back_in_order_and_take_what_they_must() {
 const HOARDED_BYTES: usize = 16 << 10;
 
 /// What is delivered before the broker looks at its memory again.
-const OVERSHOOT: u64 = 32 * MIB;
+const OVERSHOOT: u64 = 56 * MIB;
 
 #[test]
 fn a_consumer_that_acks_nothing_does_not_draw_the_backlog_into_memory() {

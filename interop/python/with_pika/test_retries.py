@@ -93,7 +93,8 @@ def test_each_rest_is_longer_up_to_the_longest(channel, names):
         returned = time.monotonic()
         channel.basic_reject(inbox.tags()[-1], requeue=True)
         inbox.wait(attempt + 1)
-        assert time.monotonic() - returned >= rest
+        # The broker counts whole milliseconds, and the return may have come late in one.
+        assert time.monotonic() - returned > rest - 0.001
 
 
 @pytest.mark.beyond_rabbitmq
