@@ -12,8 +12,10 @@ use super::Place;
 /// A set that forgets: those whose time is over, and when it is full the next. Some hundred bytes per key.
 #[derive(Debug)]
 pub struct KnownKeys {
-    by_key: FxHashMap<MessageKey, Known>,
-    by_end: BTreeSet<(Timestamp, MessageKey)>,
+    by_key: FxHashMap<MessageKey, (u64, Known)>,
+    /// Of those that end in the same millisecond the older one is the first: each has a number.
+    by_end: BTreeSet<(Timestamp, u64, MessageKey)>,
+    added: u64,
     /// Keys at most.
     max: usize,
 }
@@ -37,20 +39,22 @@ impl KnownKeys {
         Self {
             by_key: FxHashMap::default(),
             by_end: BTreeSet::new(),
+            added: 0,
             max,
         }
     }
 
     /// What is known of a key, whose window may be over.
     pub fn get(&self, key: &MessageKey) -> Option<&Known> {
-        self.by_key.get(key)
+        self.by_key.get(key).map(|(_, known)| known)
     }
 
     /// Adds a key, in the place of what was known of it. Returns how many keys of the store were forgotten for it.
     pub fn insert(&mut self, key: MessageKey, known: Known) -> usize {
         self.remove(&key);
-        self.by_key.insert(key, known);
-        self.by_end.insert((known.kept_until, key));
+        self.added += 1;
+        self.by_key.insert(key, (self.added, known));
+        self.by_end.insert((known.kept_until, self.added, key));
         let mut forgotten = 0;
         while self.by_key.len() > self.max {
             let known = self.pop().expect("there are more than none");
@@ -61,8 +65,8 @@ impl KnownKeys {
 
     /// Forgets a key; returns what was known.
     pub fn remove(&mut self, key: &MessageKey) -> Option<Known> {
-        let known = self.by_key.remove(key)?;
-        self.by_end.remove(&(known.kept_until, *key));
+        let (number, known) = self.by_key.remove(key)?;
+        self.by_end.remove(&(known.kept_until, number, *key));
         Some(known)
     }
 
@@ -74,7 +78,7 @@ impl KnownKeys {
 
     /// When the time of the next key is over.
     pub fn first(&self) -> Option<Timestamp> {
-        self.by_end.first().map(|(at, _)| *at)
+        self.by_end.first().map(|(at, ..)| *at)
     }
 
     /// How many keys are kept.
@@ -84,9 +88,9 @@ impl KnownKeys {
 
     /// Forgets the key whose time is over first.
     fn pop(&mut self) -> Option<(MessageKey, Known)> {
-        let (_, key) = self.by_end.pop_first()?;
-        let known = self.by_key.remove(&key);
-        Some((key, known.expect("each key is in both")))
+        let (_, _, key) = self.by_end.pop_first()?;
+        let (_, known) = self.by_key.remove(&key).expect("each key is in both");
+        Some((key, known))
     }
 }
 
@@ -123,6 +127,24 @@ mod tests {
         assert_eq!(keys.len(), 2);
     }
 
+    #[test]
+    fn of_keys_that_end_together_the_oldest_goes_first() {
+        for order in [[1, 2, 3], [3, 2, 1], [2, 3, 1]] {
+            let mut keys = KnownKeys::new(2);
+            for number in order {
+                let known = Known {
+                    expires_at: at(1),
+                    kept_until: at(30),
+                    is_stored: false,
+                    place: None,
+                };
+                keys.insert(MessageKey([number; 16]), known);
+            }
+            let known = order.map(|number| keys.get(&MessageKey([number; 16])).is_some());
+            assert_eq!(known, [false, true, true], "{order:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn it_knows_what_a_plain_map_knows(
@@ -130,8 +152,9 @@ mod tests {
         ) {
             let mut keys = KnownKeys::new(5);
             let mut model = HashMap::<u8, Known>::new();
+            let mut ages = HashMap::<u8, usize>::new();
             let mut now = 1;
-            for (number, action, after, is_stored) in steps {
+            for (age, (number, action, after, is_stored)) in steps.into_iter().enumerate() {
                 let key = MessageKey([number; 16]);
                 match action {
                     0 => {
@@ -147,9 +170,10 @@ mod tests {
                             expires_at: at(1),
                             kept_until: at(now + after), is_stored, place: None };
                         model.insert(number, known);
+                        ages.insert(number, age);
                         let mut stored = 0;
                         if model.len() > 5 {
-                            let first = model.iter().min_by_key(|(number, known)| (known.kept_until, **number));
+                            let first = model.iter().min_by_key(|(number, known)| (known.kept_until, ages[number]));
                             let first = *first.unwrap().0;
                             stored = model.remove(&first).unwrap().is_stored.into();
                         }
