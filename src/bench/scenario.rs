@@ -49,6 +49,7 @@ const KINDS: &[(&str, Kind, &str)] = &[
         Kind::ConfirmWindow,
         "persistent messages of 1 KiB, confirms in a window of N, acked",
     ),
+    ("jobs", Kind::Jobs, "the same with an ack for each message"),
     (
         "fanout",
         Kind::Fanout,
@@ -103,12 +104,15 @@ pub(super) const STANDARD: &[&str] = &[
     "confirmed-16",
     "confirm-window-1",
     "confirm-window-10",
+    "jobs-10",
     "fanout-10",
     "topic-1000",
+    "topic-100k",
     "latency-5k",
     "latency-20k",
     "pairs-16",
     "connections-1000",
+    "connections-10k",
     "queues-10k",
     "backlog-1m",
 ];
@@ -122,6 +126,7 @@ enum Kind {
     Consume,
     Confirmed,
     ConfirmWindow,
+    Jobs,
     Fanout,
     Topic,
     Latency,
@@ -165,6 +170,10 @@ impl Scenario {
             },
             Kind::Confirmed => base.confirmed(1000),
             Kind::ConfirmWindow => base.confirmed(self.parameter),
+            Kind::Jobs => Plan {
+                ack_each: Some(1),
+                ..base.confirmed(self.parameter)
+            },
             Kind::Fanout => {
                 let ahead_max = base.ahead_max / u64::from(many);
                 Plan {
@@ -239,7 +248,7 @@ impl Scenario {
 
     fn body_bytes(&self) -> u64 {
         match self.kind {
-            Kind::ConfirmWindow | Kind::Backlog | Kind::BacklogDrain => BACKLOG_BODY_BYTES,
+            Kind::ConfirmWindow | Kind::Jobs | Kind::Backlog | Kind::BacklogDrain => BACKLOG_BODY_BYTES,
             kind if kind.counts_bytes() => self.parameter,
             _ => SMALL_BODY_BYTES,
         }

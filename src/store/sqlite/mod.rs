@@ -179,7 +179,11 @@ impl Store for SqliteStore {
     }
 
     fn space(&self) -> Space {
-        self.core.space.space(self.core.pending.bytes())
+        let space = self.core.space.space(self.core.pending.bytes());
+        space.unwrap_or_else(|error| {
+            self.core.fail(error);
+            Space::default()
+        })
     }
 
     fn close(&self) -> Result<(), Arc<StoreError>> {

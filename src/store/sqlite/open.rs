@@ -57,7 +57,7 @@ pub(super) fn open(
     state.segments.flush(&transaction)?;
     state.summaries.write(&transaction)?;
     transaction.commit().map_err(&failed)?;
-    core.space.note(&connection)?;
+    core.space.open(&path)?;
 
     // The files' names have to survive a power loss as well.
     File::open(directory)
@@ -66,8 +66,7 @@ pub(super) fn open(
 
     let background = Connection::open(&path).map_err(&failed)?;
     configure(&background, settings).map_err(&failed)?;
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let reading = Connection::open_with_flags(&path, flags).map_err(&failed)?;
+    let reading = open_reading(&path)?;
     configure_cache(&reading, settings).map_err(&failed)?;
     let threshold = i32::try_from(settings.checkpoint_bytes / PAGE_BYTES).unwrap_or(i32::MAX);
     let checkpointer = Checkpointer::start(core, &mut connection, background, threshold.max(1))?;
@@ -102,6 +101,12 @@ fn configure(connection: &Connection, settings: &StoreSettings) -> rusqlite::Res
     }
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     configure_cache(connection, settings)
+}
+
+/// Opens the database once more, to read.
+pub(super) fn open_reading(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags).map_err(database("open the database"))
 }
 
 fn configure_cache(connection: &Connection, settings: &StoreSettings) -> rusqlite::Result<()> {

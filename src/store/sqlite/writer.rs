@@ -107,7 +107,6 @@ impl Writer {
             tracing::info!("there is room on the disk again");
         }
         self.state.segments.evict();
-        core.space.note(&self.connection)?;
         self.checkpointer.after_commit(&self.connection)
     }
 
