@@ -3,7 +3,7 @@
 /// Messages that a producer may be ahead of its slowest consumer, whatever their size.
 const AHEAD_MAX: u64 = 200_000;
 /// Bytes of bodies that a producer may be ahead.
-const AHEAD_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const AHEAD_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Where messages are published to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Routing {

@@ -11,6 +11,7 @@ mod error;
 mod handshake;
 mod heartbeat;
 mod opening;
+mod pace;
 mod peer;
 mod progress;
 mod receive;
@@ -39,6 +40,7 @@ use closing::Farewell;
 use error::{Failure, unimplemented_method};
 use handshake::{Handshake, Tuned, send};
 use heartbeat::Heartbeat;
+use pace::Pace;
 use session::Session;
 
 pub use peer::Peer;
@@ -98,6 +100,7 @@ pub struct Connection {
     unconfirmed: Vec<u16>,
     /// Frames are left in `input` because the peer does not take its output.
     is_throttled: bool,
+    pace: Pace,
     /// `connection.blocked` was sent, or would have been.
     is_blocked: bool,
 }
@@ -128,6 +131,7 @@ impl Connection {
             farewell: None,
             unconfirmed: Vec::new(),
             is_throttled: false,
+            pace: Pace::default(),
             is_blocked: false,
         }
     }

@@ -46,7 +46,7 @@ impl Connection {
         match self.state {
             State::Closed => false,
             State::Lingering(_) => true,
-            _ => !self.is_waiting() && self.unsent() < OUTPUT_MAX,
+            _ => !self.is_waiting() && self.unsent() < OUTPUT_MAX && self.pace.until().is_none(),
         }
     }
 
@@ -113,7 +113,8 @@ impl Connection {
             State::Running => {
                 let heartbeat = self.heartbeat.as_ref().map(Heartbeat::next);
                 let farewell = self.farewell.as_ref().map(|farewell| farewell.end);
-                heartbeat.into_iter().chain(farewell).min()
+                let times = heartbeat.into_iter().chain(farewell);
+                times.chain(self.pace.until()).min()
             }
             State::Closing(end) | State::Lingering(end) => Some(*end),
             State::Closed => None,
@@ -130,6 +131,7 @@ impl Connection {
             }
             State::Closing(end) | State::Lingering(end) if now >= *end => self.state = State::Closed,
             State::Running => {
+                self.pace.go_on(now);
                 self.say_farewell(now);
                 let is_reading = !self.is_blocked && !self.is_waiting();
                 let Some(heartbeat) = &mut self.heartbeat else {

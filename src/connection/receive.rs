@@ -23,6 +23,13 @@ impl Connection {
         }
         self.input.extend_from_slice(rest);
         self.flush();
+        let lead = self
+            .session
+            .as_mut()
+            .and_then(|session| session.batch.take_lead());
+        if let Some(lead) = lead {
+            self.pace.keep(lead, now);
+        }
     }
 
     /// Adds to a frame of which a part was received before what is missing, and works it off, so that all behind it

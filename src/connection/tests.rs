@@ -1,6 +1,7 @@
 //! What depends on time and on alarms: a connection without a socket, on a clock of the test's own.
 
 mod accounts;
+mod pace;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -80,6 +80,8 @@ pub struct Published {
     pub sequence: Option<Sequence>,
     /// Which of them the queue refused because it is full: numbers in the order of the publishes, from 0.
     pub rejected: SmallVec<[usize; 4]>,
+    /// See [`Queue::lead`].
+    pub lead: Option<u64>,
 }
 
 /// Dead letters that wait to be published, with the settings that say where.
@@ -138,10 +140,14 @@ impl LiveQueue {
 
     /// Adds messages and gives them out. Dropped when the queue is gone.
     pub fn publish(self: &Arc<Self>, messages: impl Iterator<Item = Message>) -> Published {
-        let (taken, outcome) = self.change(|queue, now, effects| self.take(queue, messages, now, effects));
+        let ((taken, lead), outcome) = self.change(|queue, now, effects| {
+            let taken = self.take(queue, messages, now, effects);
+            (taken, queue.lead())
+        });
         Published {
             sequence: outcome.sequence.max(taken.known_since),
             rejected: taken.rejected,
+            lead,
         }
     }
 
@@ -157,6 +163,7 @@ impl LiveQueue {
         let published = Published {
             sequence: outcome.sequence.max(taken.known_since),
             rejected: taken.rejected,
+            lead: None,
         };
         (published, dead)
     }

@@ -17,6 +17,9 @@ pub use channel_limit::ChannelLimit;
 /// Messages that may wait in a consumer's outbox for its socket, whatever its prefetch says.
 const OUTBOX_MESSAGES_MAX: u32 = 4096;
 
+/// Consumers that are looked at to see whether some wait for their sockets.
+const LOOKED_AT_MAX: usize = 16;
+
 /// Names a consumer within its queue, for as long as it is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConsumerSlot {
@@ -71,12 +74,18 @@ struct Consumer {
 impl Consumer {
     #[inline]
     fn can_take(&self, bounds: Bounds) -> bool {
+        self.has_credit(bounds)
+            && self.outbox_messages < OUTBOX_MESSAGES_MAX
+            && self.outbox_bytes < bounds.outbox_bytes
+    }
+
+    /// Whether it could take a message if its socket took those that wait for it.
+    #[inline]
+    fn has_credit(&self, bounds: Bounds) -> bool {
         let prefetch = u32::from(self.options.prefetch);
         !self.is_suspended
             && (prefetch == 0 || self.unacked < prefetch)
-            && self.outbox_messages < OUTBOX_MESSAGES_MAX
             && self.unacked < bounds.unacked
-            && self.outbox_bytes < bounds.outbox_bytes
             && self.options.limit.as_ref().is_none_or(|limit| limit.has_room())
     }
 }
@@ -283,6 +292,14 @@ impl Consumers {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether one of the first of them has credit for more than its socket has taken so far.
+    pub fn wait_for_sockets(&self) -> bool {
+        let first = self.slots.iter().take(LOOKED_AT_MAX);
+        first
+            .flat_map(|slot| &slot.consumer)
+            .any(|consumer| consumer.has_credit(self.bounds))
     }
 
     /// Whether one of them wants to be the only one.

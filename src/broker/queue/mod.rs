@@ -11,6 +11,7 @@ mod expiry;
 mod get;
 mod hand_out;
 mod holding;
+mod lead;
 pub mod level;
 mod limits;
 mod purge;

@@ -3,6 +3,7 @@
 mod disk;
 mod economy;
 mod history;
+mod lead;
 mod model;
 mod regressions;
 mod turns;

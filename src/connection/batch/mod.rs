@@ -20,6 +20,7 @@ use crate::broker::vhost::Vhost;
 use crate::message::Message;
 use crate::store::Sequence;
 
+use super::pace::Lead;
 use super::routes::{RouteId, Routes};
 use run::Run;
 
@@ -52,6 +53,8 @@ pub struct Batch {
     confirmed: Vec<Confirmed>,
     /// A queue refused one of the publishes because it is full.
     has_rejected: bool,
+    /// A queue whose consumers are far behind these publishes.
+    lead: Option<Lead>,
     groups: Groups,
 }
 
@@ -68,6 +71,7 @@ impl Batch {
             resumes: Vec::new(),
             confirmed: Vec::new(),
             has_rejected: false,
+            lead: None,
             groups: Groups::default(),
         }
     }
@@ -142,6 +146,11 @@ impl Batch {
     /// Whether a queue refused one of the publishes since this was asked last.
     pub fn take_rejected(&mut self) -> bool {
         std::mem::take(&mut self.has_rejected)
+    }
+
+    /// A queue whose consumers are far behind these publishes, if there was one since this was asked last.
+    pub fn take_lead(&mut self) -> Option<Lead> {
+        self.lead.take()
     }
 
     /// Takes the confirms that are due.
@@ -236,10 +245,12 @@ impl Batch {
         for queue in others {
             let messages = self.messages.iter().flatten().cloned();
             let published = queue.publish(messages);
+            self.lead = Lead::of(queue, &published).or(self.lead);
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             self.rejected.extend(published.rejected);
         }
         let published = last.publish(self.messages.drain(..).flatten());
+        self.lead = Lead::of(last, &published).or(self.lead);
         self.rejected.extend(published.rejected);
         sequence.max(published.sequence.filter(|_| last.definition.durable))
     }
@@ -267,6 +278,7 @@ impl Batch {
                 message.expect("it stays until its last queue has it")
             });
             let published = queue.publish(messages);
+            self.lead = Lead::of(queue, &published).or(self.lead);
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             let rejected = published.rejected.iter().map(|at| indices[*at].0);
             self.rejected.extend(rejected);

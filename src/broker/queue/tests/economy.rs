@@ -16,7 +16,7 @@ const SHORT: Allowance = Allowance {
     holds_back: true,
 };
 
-fn queue(settings: QueueSettings, messages: usize, bytes: usize) -> (Queue, Effects) {
+pub(super) fn queue(settings: QueueSettings, messages: usize, bytes: usize) -> (Queue, Effects) {
     let options = QueueOptions {
         durable: false,
         is_quorum: false,
