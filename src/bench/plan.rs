@@ -87,7 +87,14 @@ impl Plan {
         Self {
             is_durable: true,
             confirm_window: Some(window),
-            ack_each: Some(100),
+            ..self.acked(100)
+        }
+    }
+
+    /// The same with an ack for so many messages each.
+    pub(super) fn acked(self, each: u64) -> Self {
+        Self {
+            ack_each: Some(each),
             ..self
         }
     }

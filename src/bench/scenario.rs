@@ -152,14 +152,8 @@ impl Scenario {
         let many = u16::try_from(self.parameter).unwrap_or(u16::MAX);
         match self.kind {
             Kind::Transient => base,
-            Kind::Acked => Plan {
-                ack_each: Some(100),
-                ..base
-            },
-            Kind::AckedSingle => Plan {
-                ack_each: Some(1),
-                ..base
-            },
+            Kind::Acked => base.acked(100),
+            Kind::AckedSingle => base.acked(1),
             Kind::Publish => Plan {
                 flow: Flow::Publish,
                 ..base.with_bounded_queue()
@@ -170,10 +164,7 @@ impl Scenario {
             },
             Kind::Confirmed => base.confirmed(1000),
             Kind::ConfirmWindow => base.confirmed(self.parameter),
-            Kind::Jobs => Plan {
-                ack_each: Some(1),
-                ..base.confirmed(self.parameter)
-            },
+            Kind::Jobs => base.confirmed(self.parameter).acked(1),
             Kind::Fanout => {
                 let ahead_max = base.ahead_max / u64::from(many);
                 Plan {
@@ -189,8 +180,7 @@ impl Scenario {
             },
             Kind::Latency => Plan {
                 rate: Some(self.parameter),
-                ack_each: Some(1),
-                ..base
+                ..base.acked(1)
             },
             Kind::Backlog => {
                 let messages_max = self.parameter;

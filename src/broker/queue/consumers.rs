@@ -3,6 +3,7 @@
 
 mod bounds;
 mod channel_limit;
+mod consumer;
 
 use std::cmp::Reverse;
 use std::collections::VecDeque;
@@ -11,11 +12,9 @@ use std::sync::Arc;
 use crate::broker::headroom::Allowance;
 
 use bounds::Bounds;
+use consumer::Consumer;
 
 pub use channel_limit::ChannelLimit;
-
-/// Messages that may wait in a consumer's outbox for its socket, whatever its prefetch says.
-const OUTBOX_MESSAGES_MAX: u32 = 4096;
 
 /// Consumers that are looked at to see whether some wait for their sockets.
 const LOOKED_AT_MAX: usize = 16;
@@ -56,38 +55,6 @@ pub struct ConsumerOptions {
     pub limit: Option<Arc<ChannelLimit>>,
     /// How long a delivery may stay unacked, ms; `None` is what the queue says.
     pub timeout_ms: Option<u64>,
-}
-
-#[derive(Debug)]
-struct Consumer {
-    options: ConsumerOptions,
-    /// Lower for one that registered earlier.
-    registration: u64,
-    unacked: u32,
-    outbox_messages: u32,
-    outbox_bytes: usize,
-    in_rotation: bool,
-    /// It is about to be removed and takes nothing more.
-    is_suspended: bool,
-}
-
-impl Consumer {
-    #[inline]
-    fn can_take(&self, bounds: Bounds) -> bool {
-        self.has_credit(bounds)
-            && self.outbox_messages < OUTBOX_MESSAGES_MAX
-            && self.outbox_bytes < bounds.outbox_bytes
-    }
-
-    /// Whether it could take a message if its socket took those that wait for it.
-    #[inline]
-    fn has_credit(&self, bounds: Bounds) -> bool {
-        let prefetch = u32::from(self.options.prefetch);
-        !self.is_suspended
-            && (prefetch == 0 || self.unacked < prefetch)
-            && self.unacked < bounds.unacked
-            && self.options.limit.as_ref().is_none_or(|limit| limit.has_room())
-    }
 }
 
 /// All consumers of one queue.
