@@ -149,6 +149,11 @@ impl<'a> Conversation<'a> {
         true
     }
 
+    /// What was heard so far.
+    pub fn heard(&self) -> Heard {
+        Heard::read(&self.heard)
+    }
+
     /// Hangs up.
     pub fn end(mut self) -> Heard {
         self.connection.terminate();
