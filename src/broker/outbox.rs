@@ -8,6 +8,7 @@ use std::task::Waker;
 use parking_lot::Mutex;
 
 use crate::message::Message;
+use crate::store::{Position, Sequence};
 
 use super::alarms::Alarm;
 use super::login::LoginRefused;
@@ -59,6 +60,8 @@ pub enum Notice {
 pub struct Mail {
     /// In the order in which each queue made them.
     pub deliveries: VecDeque<OutboxDelivery>,
+    /// Which of them nobody may see before the durable store has committed a number: by index, ascending.
+    pub withheld: Vec<(usize, Sequence)>,
     /// Each true after all `deliveries` that lie here with it.
     pub notices: Vec<Notice>,
 }
@@ -85,6 +88,23 @@ impl Outbox {
     pub fn deliver(&self, deliveries: impl Iterator<Item = OutboxDelivery>) -> Option<Waker> {
         let mut state = self.0.lock();
         state.mail.deliveries.extend(deliveries);
+        state.waker.take()
+    }
+
+    /// The same, where some of them have to wait until the durable store has committed what `awaits` says of their places.
+    pub fn deliver_after(
+        &self,
+        deliveries: impl Iterator<Item = OutboxDelivery>,
+        awaits: impl Fn(Position) -> Option<Sequence>,
+    ) -> Option<Waker> {
+        let mut state = self.0.lock();
+        let mail = &mut state.mail;
+        for delivery in deliveries {
+            let after = awaits(delivery.handle.position);
+            mail.withheld
+                .extend(after.map(|after| (mail.deliveries.len(), after)));
+            mail.deliveries.push_back(delivery);
+        }
         state.waker.take()
     }
 

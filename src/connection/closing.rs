@@ -161,7 +161,7 @@ impl Connection {
             .flat_map(|channel| channel.cancel_all(&mut session))
             .collect();
         // Once for all channels: each would look through the mail of all the others.
-        for delivery in session.take_deliveries(|_| true) {
+        for delivery in session.take_back(|_| true) {
             if let Some(channel) = channels.get_mut(&delivery.channel) {
                 channel.return_undelivered(&mut session, &delivery);
             }

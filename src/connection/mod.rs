@@ -19,6 +19,7 @@ mod routes;
 pub mod sasl;
 mod session;
 mod settings;
+mod withheld;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -134,6 +135,12 @@ impl Connection {
             pace: Pace::default(),
             is_blocked: false,
         }
+    }
+
+    /// Whether deliveries wait until what moved them within the broker is on disk.
+    pub fn withholds(&self) -> bool {
+        let session = self.session.as_ref();
+        session.is_some_and(|session| session.withheld.awaits().is_some())
     }
 
     fn bad_frame(&mut self, failure: Failure, now: Instant) {

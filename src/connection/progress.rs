@@ -29,6 +29,9 @@ impl Connection {
             self.socket_took_all();
         }
         self.take_commits();
+        if let Some(session) = &mut self.session {
+            session.release_withheld();
+        }
         // A reply that waited goes before what happened meanwhile: delete-ok before the cancel of its consumers.
         let mut goes_on = self.end_wait();
         let awaits_verdict = self.session.is_none() && self.is_waiting();
@@ -165,11 +168,14 @@ impl Connection {
             .iter()
             .filter_map(|number| self.channels.get(number)?.awaits())
             .min();
-        if awaited.is_some_and(|sequence| !durable.wake_when_committed(sequence, waker)) {
+        let mut awaited = awaited.into_iter().chain(session.withheld.awaits());
+        if awaited.any(|sequence| !durable.wake_when_committed(sequence, waker)) {
             return true;
         }
         match &session.wait {
-            Some(Wait::Commit { sequence, .. }) => !durable.wake_when_committed(*sequence, waker),
+            Some(Wait::Commit { sequence, .. } | Wait::Withheld { sequence, .. }) => {
+                !durable.wake_when_committed(*sequence, waker)
+            }
             Some(Wait::Get { is_due, .. }) => *is_due,
             Some(Wait::Pressure) => {
                 let stores = [durable, &session.broker.stores.spill];
@@ -367,6 +373,17 @@ impl Connection {
             }) => {
                 if let Some(channel) = self.channels.get_mut(&number) {
                     channel.try_get(session, &mut self.output, &queue, no_ack);
+                }
+            }
+            Some(Wait::Withheld {
+                sequence,
+                channel: number,
+                rest,
+            }) if session.broker.stores.durable.committed() >= sequence => {
+                // It may have been committed just now.
+                session.release_withheld();
+                if let Some(channel) = self.channels.get_mut(&number) {
+                    channel.go_on(session, &mut self.output, &rest);
                 }
             }
             Some(Wait::Pressure) if !session.is_under_pressure() => {}

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use amq_protocol::protocol::AMQPClass;
+use amq_protocol::protocol::{AMQPClass, basic};
 
 use crate::amqp::method;
 use crate::broker::census::Opened;
@@ -21,6 +21,7 @@ use super::batch::Batch;
 use super::error::Denied;
 use super::handshake::Capabilities;
 use super::settings::Settings;
+use super::withheld::Withheld;
 
 /// Why no further frame is worked off at the moment.
 #[derive(Debug)]
@@ -43,10 +44,31 @@ pub enum Wait {
         /// A notice has come: the next try may succeed.
         is_due: bool,
     },
+    /// Until what was withheld may be seen, which goes out before an answer.
+    Withheld {
+        /// What to wait for.
+        sequence: Sequence,
+        /// Channel number.
+        channel: u16,
+        /// What is left to do then.
+        rest: Rest,
+    },
     /// Until less is pending at the stores.
     Pressure,
     /// Until no resource alarm stands.
     Alarm,
+}
+
+/// The rest of a method.
+#[derive(Debug)]
+pub enum Rest {
+    /// All of it.
+    Cancel(basic::Cancel),
+    /// The answer; the channel has a limit that it did not have before.
+    Qos {
+        /// That is so.
+        is_new: bool,
+    },
 }
 
 /// An opened connection's state outside its channels.
@@ -73,6 +95,8 @@ pub struct Session {
     pub outbox: Arc<Outbox>,
     /// Mail taken out of the outbox and not read.
     pub mail: Mail,
+    /// Mail that waits for the store.
+    pub withheld: Withheld,
     /// Publishes and settlements not yet handed to the queues.
     pub batch: Batch,
     /// Queues that end with this connection.
@@ -111,6 +135,7 @@ impl Session {
             frame_max,
             outbox,
             mail: Mail::default(),
+            withheld: Withheld::default(),
             exclusive_queues: Vec::new(),
             wait: None,
             next_source: 0,
@@ -233,16 +258,34 @@ impl Session {
         SourceId(self.next_source)
     }
 
-    /// Takes everything out of the outbox into `mail`, behind what is there.
+    /// Takes everything out of the outbox into `mail`, behind what is there, but for what is withheld.
     pub fn take_mail(&mut self) {
+        let durable = &self.broker.stores.durable;
         if self.mail.is_empty() {
             self.outbox.take(&mut self.mail);
+            self.withheld.take_from(&mut self.mail, durable);
             return;
         }
         let mut more = Mail::default();
         self.outbox.take(&mut more);
+        self.withheld.take_from(&mut more, durable);
         self.mail.deliveries.append(&mut more.deliveries);
         self.mail.notices.append(&mut more.notices);
+    }
+
+    /// Puts into `mail` what was withheld and may be seen now.
+    pub fn release_withheld(&mut self) {
+        if self.withheld.awaits().is_some() {
+            let committed = self.broker.stores.durable.committed();
+            self.withheld.release(committed, &mut self.mail);
+        }
+    }
+
+    /// Takes all deliveries for which `is_wanted` holds, which are not to go out any more.
+    pub fn take_back(&mut self, is_wanted: impl Fn(&OutboxDelivery) -> bool) -> VecDeque<OutboxDelivery> {
+        let mut wanted = self.take_deliveries(&is_wanted);
+        wanted.extend(self.withheld.take_back(is_wanted));
+        wanted
     }
 
     /// Takes the deliveries of the mail for which `is_wanted` holds, in order, and leaves the others.

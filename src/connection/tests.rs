@@ -1,6 +1,7 @@
 //! What depends on time and on alarms: a connection without a socket, on a clock of the test's own.
 
 mod accounts;
+mod moves;
 mod pace;
 
 use std::net::Ipv4Addr;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use amq_protocol::protocol::{basic, channel, queue};
+use amq_protocol::protocol::{basic, channel, queue, tx};
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 
 use super::handshake::PROTOCOL_HEADER;

@@ -16,6 +16,7 @@ pub const EVENTS: &[&str] = &[
     "a letter of at-least-once was not taken",
     "a letter of at-least-once was taken",
     "a message came back",
+    "a delivery waited for the disk",
     "a message was a duplicate",
     "a message was delayed",
     "a message expired",

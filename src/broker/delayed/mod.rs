@@ -245,8 +245,9 @@ impl DelayedMessages {
     }
 
     /// Takes the next messages that are due, which are delayed no longer once the store's current group is committed:
-    /// the caller holds the store, and routes them. Ends with [`Turn::end`].
-    pub fn take_turn(&self) -> (Turn<'_>, Vec<DelayedEntry>) {
+    /// the caller holds the store, and routes them. Ends with [`Turn::end`]. Of a durable exchange nobody may see them
+    /// before the number is committed.
+    pub fn take_turn(&self) -> (Turn<'_>, Vec<DelayedEntry>, Option<Sequence>) {
         let turn = Turn {
             of: self,
             _turn: self.turn.lock(),
@@ -256,11 +257,11 @@ impl DelayedMessages {
         let due = state
             .window
             .take_due(self.surroundings.clock.now(), TURN_MESSAGES);
-        if let Some(delays) = state.stored.filter(|_| !due.is_empty()) {
+        let left = state.stored.filter(|_| !due.is_empty()).map(|delays| {
             let ids = due.iter().map(|entry| entry.id).collect();
-            self.store.append(&mut vec![Operation::EndDelay { delays, ids }]);
-        }
-        (turn, due)
+            self.store.append(&mut vec![Operation::EndDelay { delays, ids }])
+        });
+        (turn, due, left.filter(|_| self.is_durable))
     }
 
     fn cancel_found(&self, id: DelayedId, is_there: bool) -> Option<Sequence> {

@@ -45,15 +45,22 @@ impl LiveQueue {
         (result, self.finish(aftermath))
     }
 
-    pub(super) fn change_locked<R>(
+    fn change_locked<R>(
         self: &Arc<Self>,
         verb: impl FnOnce(&mut Queue, Timestamp, &mut Effects) -> R,
+    ) -> (R, Aftermath) {
+        self.change_state(|state, now| verb(&mut state.queue, now, &mut state.effects))
+    }
+
+    pub(super) fn change_state<R>(
+        self: &Arc<Self>,
+        verb: impl FnOnce(&mut State, Timestamp) -> R,
     ) -> (R, Aftermath) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let now = self.surroundings.clock.now();
         state.queue.allow(self.surroundings.headroom.allowance());
-        let result = verb(&mut state.queue, now, &mut state.effects);
+        let result = verb(state, now);
         if !state.effects.cancelled.is_empty() {
             cancel(state, now);
         }
@@ -72,7 +79,8 @@ impl LiveQueue {
         if let Some(letters) = dead
             && let Some(owner) = self.surroundings.owner.upgrade()
         {
-            outcome.sequence = outcome.sequence.max(owner.bury(self, letters));
+            let left = outcome.sequence.filter(|_| self.definition.durable);
+            outcome.sequence = outcome.sequence.max(owner.bury(self, letters, left));
         }
         outcome
     }
@@ -103,6 +111,9 @@ impl LiveQueue {
         }
         self.collect_operations(state);
         let sequence = (!state.operations.is_empty()).then(|| self.store.append(&mut state.operations));
+        if !state.moved.is_empty() {
+            state.moved.forget(self.surroundings.durable.committed());
+        }
         deliver(state, &mut wakers);
         wakers.extend(self.schedule(state));
         let effects = &mut state.effects;
@@ -294,17 +305,20 @@ fn deliver(state: &mut State, wakers: &mut Wakers) {
         let outlet = state.outlets[consumer.index as usize]
             .as_ref()
             .expect("a consumer has its outlet");
-        wakers.extend(
+        let run = deliveries.by_ref().take(run).map(|delivery| OutboxDelivery {
+            channel: outlet.channel,
+            source: outlet.source,
+            handle: delivery.handle,
+            redelivered: delivery.redelivered,
+            message: delivery.message,
+        });
+        wakers.extend(if state.moved.is_empty() {
+            outlet.outbox.deliver(run)
+        } else {
             outlet
                 .outbox
-                .deliver(deliveries.by_ref().take(run).map(|delivery| OutboxDelivery {
-                    channel: outlet.channel,
-                    source: outlet.source,
-                    handle: delivery.handle,
-                    redelivered: delivery.redelivered,
-                    message: delivery.message,
-                })),
-        );
+                .deliver_after(run, |place| state.moved.awaits(place))
+        });
     }
 }
 

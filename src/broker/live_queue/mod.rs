@@ -5,6 +5,7 @@
 mod carry_out;
 mod consumers;
 mod deletion;
+mod moved;
 mod origin;
 mod surroundings;
 mod take;
@@ -31,6 +32,8 @@ use super::queue_arguments;
 use super::queue_ids::LiveQueueId;
 use super::queue_type::QueueType;
 use super::timers::TimerId;
+use moved::Moved;
+use take::TellsOutbox;
 
 pub use consumers::{ConsumeRefused, Outlet};
 pub use surroundings::{QueueOwner, Surroundings};
@@ -93,6 +96,8 @@ struct State {
     outlets: Vec<Option<Outlet>>,
     /// Connections whose `basic.get` waits.
     get_waits: Vec<Arc<Outbox>>,
+    /// Messages that nobody may see yet.
+    moved: Moved,
     /// Gone from its vhost: what still arrives is dropped.
     deleted: bool,
     /// The numbers of its levels in the store; one that is not durable has none before it spills.
@@ -140,10 +145,21 @@ impl LiveQueue {
 
     /// Adds messages and gives them out. Dropped when the queue is gone.
     pub fn publish(self: &Arc<Self>, messages: impl Iterator<Item = Message>) -> Published {
-        let ((taken, lead), outcome) = self.change(|queue, now, effects| {
-            let taken = self.take(queue, messages, now, effects);
-            (taken, queue.lead())
+        self.publish_after(messages, None)
+    }
+
+    /// The same, where nobody sees them before the durable store has committed `after`.
+    pub fn publish_after(
+        self: &Arc<Self>,
+        messages: impl Iterator<Item = Message>,
+        after: Option<Sequence>,
+    ) -> Published {
+        let _hold = self.hold();
+        let ((taken, lead), aftermath) = self.change_state(|state, now| {
+            let taken = self.take_after(state, messages, after, now);
+            (taken, state.queue.lead())
         });
+        let outcome = self.finish(aftermath);
         Published {
             sequence: outcome.sequence.max(taken.known_since),
             rejected: taken.rejected,
@@ -151,14 +167,14 @@ impl LiveQueue {
         }
     }
 
-    /// The same for messages that have been confirmed before. Those that die of it here are not buried but returned, so
+    /// The same for messages that were in the broker before, and left their place with `after`. Those that die of it here are not buried but returned, so
     /// that the dead letters of a chain of queues do not become a chain of calls.
     pub fn publish_dead(
         self: &Arc<Self>,
         messages: impl Iterator<Item = Message>,
+        after: Option<Sequence>,
     ) -> (Published, Option<DeadLetters>) {
-        let (taken, aftermath) =
-            self.change_locked(|queue, now, effects| self.take(queue, messages, now, effects));
+        let (taken, aftermath) = self.change_state(|state, now| self.take_after(state, messages, after, now));
         let (outcome, dead) = self.wake_and_tell(aftermath);
         let published = Published {
             sequence: outcome.sequence.max(taken.known_since),
@@ -202,8 +218,15 @@ impl LiveQueue {
             }
             let now = self.surroundings.clock.now();
             state.queue.allow(self.surroundings.headroom.allowance());
-            let got = state.queue.get(no_ack, now, &mut state.effects);
-            if matches!(got, Got::Later) {
+            let mut tells = TellsOutbox::new(outbox);
+            let (durable, moved) = (&*self.surroundings.durable, &state.moved);
+            let may_go = |place| {
+                moved
+                    .awaits(place)
+                    .is_none_or(|after| !tells.once_committed(after, durable))
+            };
+            let got = state.queue.get(no_ack, now, may_go, &mut state.effects);
+            if matches!(got, Got::Later) && !tells.is_asked {
                 state.get_waits.push(Arc::clone(outbox));
             }
             (got, self.carry_out(state))

@@ -14,6 +14,7 @@ use crate::broker::queue_arguments;
 use crate::broker::queue_type::QueueType;
 use crate::store::{DestinationKind, Keeper, Position, QueueId, RecoveredLevel, RecoveredQueue, Store};
 
+use super::moved::Moved;
 use super::{LiveQueue, QueueDefinition, State, Surroundings};
 
 impl LiveQueue {
@@ -88,6 +89,7 @@ impl LiveQueue {
             queue,
             outlets: Vec::new(),
             get_waits: Vec::new(),
+            moved: Moved::default(),
             deleted: false,
             stored,
             marked: None,

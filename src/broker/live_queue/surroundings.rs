@@ -9,15 +9,15 @@ use crate::broker::queue::level::Window;
 use crate::broker::queue_ids::QueueIds;
 use crate::broker::timers::Timers;
 use crate::clock::Clock;
-use crate::store::Sequence;
+use crate::store::{Sequence, Store};
 
 use super::{DeadLetters, LiveQueue};
 
 /// The vhost, as its queues and delayed messages see it. Called when no lock of theirs is held.
 pub trait QueueOwner: Send + Sync + Debug {
-    /// Publishes a queue's dead letters where its settings say. Returns the last store sequence of a durable queue
-    /// that took one.
-    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters) -> Option<Sequence>;
+    /// Publishes a queue's dead letters where its settings say; nobody sees them there before the durable store has
+    /// committed `left`, with which they leave the queue. Returns the last store sequence of a durable queue that took one.
+    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters, left: Option<Sequence>) -> Option<Sequence>;
 
     /// Nobody has used the queue for too long: deletes it, unless somebody has come meanwhile.
     fn expire(&self, queue: &Arc<LiveQueue>);
@@ -42,6 +42,8 @@ pub struct Surroundings {
     pub window: Window,
     /// How much less while memory is short.
     pub headroom: Arc<Headroom>,
+    /// What survives a restart.
+    pub durable: Arc<dyn Store>,
     /// The vhost.
     pub owner: Weak<dyn QueueOwner>,
 }

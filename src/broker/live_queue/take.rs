@@ -1,16 +1,21 @@
-//! Taking published messages into a queue, each key once if the queue deduplicates.
+//! Taking published messages into a queue, each key once if the queue deduplicates; and who is told when one that
+//! `basic.get` asked for may be seen.
+
+use std::sync::Arc;
+use std::task::{Wake, Waker};
 
 use smallvec::SmallVec;
 
 use crate::broker::dead_letter;
 use crate::broker::deduplication::{Candidate, Deduplication};
+use crate::broker::outbox::{Notice, Outbox};
 use crate::broker::queue::Queue;
 use crate::broker::queue::effects::Effects;
 use crate::clock::Timestamp;
 use crate::message::Message;
-use crate::store::{KeyRow, Sequence};
+use crate::store::{KeyRow, Sequence, Store};
 
-use super::LiveQueue;
+use super::{LiveQueue, State};
 
 /// What became of messages.
 #[derive(Debug, Default)]
@@ -21,8 +26,55 @@ pub(super) struct Taken {
     pub known_since: Option<Sequence>,
 }
 
+/// Tells a connection whose `basic.get` waits for a commit.
+pub(super) struct TellsOutbox<'a> {
+    outbox: &'a Arc<Outbox>,
+    /// The connection will be told.
+    pub is_asked: bool,
+}
+
+struct GetAgain(Arc<Outbox>);
+
+impl<'a> TellsOutbox<'a> {
+    pub fn new(outbox: &'a Arc<Outbox>) -> Self {
+        Self {
+            outbox,
+            is_asked: false,
+        }
+    }
+
+    /// Tells it when `after` is committed; false if it is.
+    pub fn once_committed(&mut self, after: Sequence, store: &dyn Store) -> bool {
+        let waker = Waker::from(Arc::new(GetAgain(Arc::clone(self.outbox))));
+        self.is_asked = store.committed() < after && store.wake_when_committed(after, &waker);
+        self.is_asked
+    }
+}
+
+impl Wake for GetAgain {
+    fn wake(self: Arc<Self>) {
+        self.0.notify(Notice::GetAgain);
+    }
+}
+
 impl LiveQueue {
-    pub(super) fn take(
+    /// Takes messages that nobody may see before `after` is committed, if it is given.
+    pub(super) fn take_after(
+        &self,
+        state: &mut State,
+        messages: impl Iterator<Item = Message>,
+        after: Option<Sequence>,
+        now: Timestamp,
+    ) -> Taken {
+        let first = state.queue.next();
+        let taken = self.take(&mut state.queue, messages, now, &mut state.effects);
+        if let Some(after) = after {
+            state.moved.note(first..state.queue.next(), after);
+        }
+        taken
+    }
+
+    fn take(
         &self,
         queue: &mut Queue,
         messages: impl Iterator<Item = Message>,

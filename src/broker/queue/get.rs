@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 use crate::message::Message;
+use crate::store::Position;
 
 use super::Queue;
 use super::effects::{DeliveryHandle, Effects};
@@ -11,7 +12,8 @@ use super::effects::{DeliveryHandle, Effects};
 pub enum Got {
     /// No ready message.
     Empty,
-    /// There is one, but it is not in memory yet: try again when [`Effects::get_again`] says so.
+    /// There is one, but it is not in memory yet, or may not go: try again when [`Effects::get_again`] says so, or when
+    /// it may go.
     Later,
     /// A message.
     Message {
@@ -27,8 +29,14 @@ pub enum Got {
 }
 
 impl Queue {
-    /// Takes the first ready message for `basic.get`.
-    pub fn get(&mut self, no_ack: bool, now: Timestamp, effects: &mut Effects) -> Got {
+    /// Takes the first ready message for `basic.get`, if the one at that place `may_go`.
+    pub fn get(
+        &mut self,
+        no_ack: bool,
+        now: Timestamp,
+        may_go: impl FnOnce(Position) -> bool,
+        effects: &mut Effects,
+    ) -> Got {
         self.touch(now);
         let end = self.opening_since().unwrap_or(now.plus(1));
         if !self.expire_before(end, effects) {
@@ -45,6 +53,9 @@ impl Queue {
         }
         if !is_open || self.ready.next_in_memory().is_none() {
             self.get_waits = true;
+            return Got::Later;
+        }
+        if self.ready.first_in_memory().is_some_and(|first| !may_go(first)) {
             return Got::Later;
         }
         let entry = self.ready.pop().expect("the next message is in memory");

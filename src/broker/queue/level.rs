@@ -206,6 +206,11 @@ impl Level {
         self.stretches.note(entry.position, entry.expires_at);
     }
 
+    /// The place of the first message in memory.
+    pub fn first(&self) -> Option<Position> {
+        self.entries.first_key().map(Position)
+    }
+
     /// Takes the first message in memory.
     #[expect(clippy::inline_always, reason = "as for Queue::give()")]
     #[inline(always)]

@@ -353,6 +353,12 @@ impl Queue {
         self.dispatch(now, effects);
     }
 
+    /// The place of the next message that enters.
+    #[inline]
+    pub fn next(&self) -> Position {
+        self.next
+    }
+
     /// Ready messages.
     pub fn ready_count(&self) -> u64 {
         self.ready.count()

@@ -177,6 +177,11 @@ impl Ready {
             .filter(|index| !level(*index).is_window_empty())
     }
 
+    /// The place of the message that [`Ready::pop`] would take.
+    pub fn first_in_memory(&self) -> Option<Position> {
+        self.levels[usize::from(self.next_in_memory()?)].first()
+    }
+
     /// Ready messages, wherever they are.
     #[inline]
     pub fn count(&self) -> u64 {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::message::Message;
-use crate::store::{Hold, Sequence};
+use crate::store::{Hold, Operation, Sequence};
 
 use super::super::dead_letter::Burial;
 use super::super::delayed::DelayedMessages;
 use super::super::live_queue::{DeadLetters, LiveQueue, QueueOwner};
+use super::super::queue::effects::DeadLetter;
 use super::super::queue::settings::Overflow;
 use super::super::queue_ids::LiveQueueId;
 use super::{DeleteConditions, Traces, Vhost};
@@ -28,19 +29,21 @@ pub(super) struct Graves {
 
 impl QueueOwner for Vhost {
     /// Letters that fail again at once wait in a list: a chain of full queues ends where the cycle rule ends it.
-    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters) -> Option<Sequence> {
+    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters, left: Option<Sequence>) -> Option<Sequence> {
         // A queue on the way may be durable, and bury in turn, where the first one is not.
         let _hold = Hold::new(&*self.stores.durable);
-        let mut ahead = VecDeque::from([(Arc::clone(queue), letters)]);
+        let mut ahead = VecDeque::from([(Arc::clone(queue), letters, left)]);
         let mut sequence = None;
-        while let Some((queue, letters)) = ahead.pop_front() {
+        while let Some((queue, letters, left)) = ahead.pop_front() {
+            let left = left.or_else(|| self.will_leave(&queue, &letters));
             let mut is_taken = vec![false; letters.1.len()];
             let (graves, mut traces, delayed) = self.dig(&queue, &letters, &mut is_taken);
             sequence = sequence.max(delayed);
             for (taker, messages) in graves.list {
                 let bodies = messages.iter().map(|(_, message)| message.clone());
-                let (published, dead) = taker.publish_dead(bodies);
-                sequence = sequence.max(published.sequence.filter(|_| taker.definition.durable));
+                let (published, dead) = taker.publish_dead(bodies, left);
+                let stored = published.sequence.filter(|_| taker.definition.durable);
+                sequence = sequence.max(stored);
                 let mut is_refused = vec![false; messages.len()];
                 if !dead.as_ref().is_some_and(takes_refused) {
                     for number in published.rejected {
@@ -51,7 +54,7 @@ impl QueueOwner for Vhost {
                     // One taker is enough: offered again, it would come twice to this one.
                     is_taken[*letter] |= !is_refused;
                 }
-                ahead.extend(dead.map(|dead| (taker, dead)));
+                ahead.extend(dead.map(|dead| (taker, dead, left.max(stored))));
             }
             for (traces, is_taken) in traces.iter_mut().zip(&is_taken) {
                 if !is_taken {
@@ -93,6 +96,17 @@ impl QueueOwner for Vhost {
 }
 
 impl Vhost {
+    /// The number with which letters leave a queue that keeps them until others have them: the caller holds the store,
+    /// so that any number of this group will do.
+    fn will_leave(&self, queue: &LiveQueue, (_, letters): &DeadLetters) -> Option<Sequence> {
+        let is_stored =
+            |letter: &DeadLetter| letter.kept.is_some() && queue.keeps(letter.message.is_persistent());
+        if !letters.iter().any(is_stored) {
+            return None;
+        }
+        self.append(vec![Operation::NoteTime(self.surroundings.clock.now())])
+    }
+
     /// Routes letters, and returns the traces that each leaves. One whose exchange is missing, or that nobody takes,
     /// goes nowhere. Those that an exchange delays, or knows, are taken by it; returns also what has to be committed
     /// for them.

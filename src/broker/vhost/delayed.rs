@@ -92,7 +92,7 @@ impl Vhost {
     /// is full gets them later.
     pub(super) fn release_due(&self, delayed: &Arc<DelayedMessages>) {
         let hold = Hold::new(&*self.stores.durable);
-        let (turn, due) = delayed.take_turn();
+        let (turn, due, left) = delayed.take_turn();
         let mut takers = Graves::default();
         {
             let topology = self.topology.read();
@@ -114,10 +114,11 @@ impl Vhost {
         }
         for (queue, messages) in takers.list {
             let offered = messages.iter().map(|(_, message)| message.clone());
-            let (published, dead) = queue.publish_dead(offered);
+            let (published, dead) = queue.publish_dead(offered, left);
             let is_taken = dead.as_ref().is_some_and(takes_refused);
             if let Some(dead) = dead {
-                self.bury(&queue, dead);
+                let stored = published.sequence.filter(|_| queue.definition.durable);
+                self.bury(&queue, dead, left.max(stored));
             }
             for refused in published.rejected.into_iter().filter(|_| !is_taken) {
                 delayed.offer_again(messages[refused].1.clone(), &queue.definition.name);

@@ -230,7 +230,7 @@ impl Vhost {
             topology: RwLock::new(topology),
             policy_turn: Mutex::default(),
             version: AtomicU64::new(1),
-            stores: shared.stores,
+            stores: shared.stores.clone(),
             remembers: AtomicBool::new(false),
             surroundings: Surroundings {
                 clock: shared.clock,
@@ -238,6 +238,7 @@ impl Vhost {
                 ids: shared.ids,
                 window: shared.window,
                 headroom: Arc::clone(&shared.headroom),
+                durable: Arc::clone(&shared.stores.durable),
                 owner: Weak::<Self>::clone(this) as Weak<dyn QueueOwner>,
             },
             queue_tally: shared.queues,

@@ -56,6 +56,8 @@ pub struct Batch {
     /// A queue whose consumers are far behind these publishes.
     lead: Option<Lead>,
     groups: Groups,
+    /// What has to be committed before anybody sees the messages: they are part of a transaction.
+    pub seen_after: Option<Sequence>,
 }
 
 impl Batch {
@@ -73,6 +75,7 @@ impl Batch {
             has_rejected: false,
             lead: None,
             groups: Groups::default(),
+            seen_after: None,
         }
     }
 
@@ -244,12 +247,12 @@ impl Batch {
         let mut sequence = None;
         for queue in others {
             let messages = self.messages.iter().flatten().cloned();
-            let published = queue.publish(messages);
+            let published = queue.publish_after(messages, self.seen_after);
             self.lead = Lead::of(queue, &published).or(self.lead);
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             self.rejected.extend(published.rejected);
         }
-        let published = last.publish(self.messages.drain(..).flatten());
+        let published = last.publish_after(self.messages.drain(..).flatten(), self.seen_after);
         self.lead = Lead::of(last, &published).or(self.lead);
         self.rejected.extend(published.rejected);
         sequence.max(published.sequence.filter(|_| last.definition.durable))
@@ -277,7 +280,7 @@ impl Batch {
                 };
                 message.expect("it stays until its last queue has it")
             });
-            let published = queue.publish(messages);
+            let published = queue.publish_after(messages, self.seen_after);
             self.lead = Lead::of(queue, &published).or(self.lead);
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             let rejected = published.rejected.iter().map(|at| indices[*at].0);

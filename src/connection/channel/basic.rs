@@ -18,7 +18,7 @@ use crate::broker::refusal::{Entity, Refusal};
 use crate::broker::vhost::REPLY_TO;
 
 use super::super::error::{Denied, Failure, connection, queue_is_gone, unimplemented_method};
-use super::super::session::{Session, Wait};
+use super::super::session::{Rest, Session, Wait};
 use super::queue::saturated;
 use super::{Channel, Mode, Source, Unacked, Written, name};
 
@@ -79,8 +79,20 @@ impl Channel {
                 source.queue.set_channel_limit(slot, self.limit.clone());
             }
         }
+        // What was delivered under another limit, or none, goes out before the answer.
+        if self.limit.is_some() {
+            session.take_mail();
+            let is_own = |source: &SourceId| self.sources.contains_key(source);
+            if session.withheld.sources().any(is_own) {
+                return self.wait_for_withheld(session, Rest::Qos { is_new });
+            }
+        }
+        self.finish_qos(session, output, is_new);
+    }
+
+    /// The last part of `basic.qos`.
+    fn finish_qos(&mut self, session: &mut Session, output: &mut Vec<u8>, is_new: bool) {
         if let Some(limit) = self.limit.clone() {
-            // What was delivered under another limit, or none, goes out before the answer.
             self.deliver_mail(session, output, |_| true);
             if is_new {
                 limit.count_from(self.outstanding());
@@ -198,10 +210,17 @@ impl Channel {
 
     /// Deliveries that are on their way go out before cancel-ok, none after it.
     fn cancel(&mut self, session: &mut Session, output: &mut Vec<u8>, cancel: &basic::Cancel) {
-        if let Some(id) = self.consumers.remove(cancel.consumer_tag.as_str()) {
+        if let Some(id) = self.consumers.get(cancel.consumer_tag.as_str()).copied() {
             let source = self.sources.get_mut(&id).expect("a consumer is a source");
-            let slot = source.slot.take().expect("a consumer has its slot");
+            let slot = source.slot.expect("a consumer has its slot");
             let queue = Arc::clone(&source.queue);
+            queue.suspend(slot);
+            session.take_mail();
+            if session.withheld.holds(id) {
+                return self.wait_for_withheld(session, Rest::Cancel(cancel.clone()));
+            }
+            source.slot = None;
+            self.consumers.remove(cancel.consumer_tag.as_str());
             let outcome = queue.cancel(slot);
             self.deliver_mail(session, output, |source| source == id);
             self.forget_if_done(id);
@@ -219,6 +238,23 @@ impl Channel {
                 output,
                 basic::AMQPMethod::CancelOk(basic::CancelOk { consumer_tag }),
             );
+        }
+    }
+
+    /// Goes on with a method when all that is withheld now may be seen.
+    fn wait_for_withheld(&self, session: &mut Session, rest: Rest) {
+        session.wait = Some(Wait::Withheld {
+            sequence: session.withheld.awaits_last(),
+            channel: self.number,
+            rest,
+        });
+    }
+
+    /// Goes on with a method that waited until what was withheld may be seen.
+    pub fn go_on(&mut self, session: &mut Session, output: &mut Vec<u8>, rest: &Rest) {
+        match rest {
+            Rest::Cancel(cancel) => self.cancel(session, output, cancel),
+            Rest::Qos { is_new } => self.finish_qos(session, output, *is_new),
         }
     }
 

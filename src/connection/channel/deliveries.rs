@@ -102,7 +102,7 @@ impl Channel {
         }
     }
 
-    /// Sends the deliveries that lie in the mail for these sources.
+    /// Sends the deliveries that lie in the mail for these sources, and are not withheld.
     pub(super) fn deliver_mail(
         &mut self,
         session: &mut Session,

@@ -278,7 +278,7 @@ impl Channel {
     pub fn release(&mut self, session: &mut Session) {
         let left = self.cancel_all(session);
         let number = self.number;
-        for delivery in session.take_deliveries(|delivery| delivery.channel == number) {
+        for delivery in session.take_back(|delivery| delivery.channel == number) {
             self.return_undelivered(session, &delivery);
         }
         self.give_back(session);

@@ -7,10 +7,11 @@ use amq_protocol::protocol::{AMQPClass, tx};
 
 use crate::amqp::method::{self, MethodId};
 use crate::amqp::reply_code::ReplyCode;
+use crate::broker::Broker;
 use crate::broker::queue::Settlement;
 use crate::broker::vhost::Route;
 use crate::message::Message;
-use crate::store::Hold;
+use crate::store::{Hold, Operation, Sequence};
 
 use super::super::error::{Failure, precondition, unimplemented_method};
 use super::super::session::Session;
@@ -90,6 +91,7 @@ impl Channel {
         } = std::mem::take(transaction);
         let store = Arc::clone(&session.broker.stores.durable);
         let hold = Hold::new(&*store);
+        session.batch.seen_after = is_stored(&publishes, &settlements).then(|| begin(session));
         let mut sequence = None;
         // Of an earlier transaction, or of publishes before tx.select.
         session.batch.take_rejected();
@@ -104,6 +106,7 @@ impl Channel {
         }
         self.resume_consumers(session);
         sequence = sequence.max(session.batch.flush());
+        session.batch.seen_after = None;
         drop(hold);
         if session.batch.take_rejected() {
             // As in RabbitMQ the others have entered their queues, and stay there.
@@ -128,6 +131,21 @@ impl Channel {
         session.send_after(output, sequence, reply);
         Ok(())
     }
+}
+
+/// Whether a crash could undo the transaction after somebody has seen its messages, so that it is made again.
+fn is_stored(publishes: &[(Route, Message)], settlements: &[(u64, Unacked, Settlement)]) -> bool {
+    let is_kept = |(route, message): &(Route, Message)| {
+        let is_persistent = message.is_persistent();
+        route.is_kept_later() || route.queues.iter().any(|queue| queue.keeps(is_persistent))
+    };
+    !publishes.is_empty() && (!settlements.is_empty() || publishes.iter().any(is_kept))
+}
+
+/// The number of the group that the transaction is in. The caller holds the store, so that it is that of all of it.
+fn begin(session: &Session) -> Sequence {
+    let Broker { stores, clock, .. } = &*session.broker;
+    stores.durable.append(&mut vec![Operation::NoteTime(clock.now())])
 }
 
 fn ok(method: tx::AMQPMethod) -> AMQPClass {

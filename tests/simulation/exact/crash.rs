@@ -14,6 +14,7 @@ use super::detours::LATE;
 use super::link::Event;
 use super::message::Message;
 use super::model::Model;
+use super::queue::Entry;
 use super::stage::{CONFIRM, PLAIN, Stage, TX};
 
 /// What happens while the disk writes late.
@@ -196,6 +197,7 @@ impl Stage {
                 .coverage
                 .note("the broker died after a commit that was not told");
         }
+        last.check_seen(&states[..=*best]);
         let coverage = self.model.coverage.clone();
         let mut model = states[*best].clone();
         model.coverage = coverage;
@@ -305,6 +307,30 @@ impl Model {
                 }) || !queue.keeps(&entry.message)
             })
         })
+    }
+
+    /// What clients saw of messages that had moved within the broker, and would survive there, was there before the
+    /// crash in one of the states that are left: else it comes again, and nobody knows that it was seen.
+    fn check_seen(&self, left: &[Self]) {
+        for (name, queue) in &self.queues {
+            let has_moved =
+                |entry: &&Entry| !entry.message.deaths.is_empty() || entry.message.delay.is_some();
+            let entries = self.entries(queue).into_iter().filter(|entry| entry.seen);
+            for entry in entries
+                .filter(has_moved)
+                .filter(|entry| queue.keeps(&entry.message))
+            {
+                let was_there = left.iter().any(|state| {
+                    let before = state.queues.get(name);
+                    let mut before = before
+                        .map(|queue| state.entries(queue))
+                        .unwrap_or_default()
+                        .into_iter();
+                    before.any(|other| other.arrival == entry.arrival)
+                });
+                assert!(was_there, "{entry:?} of {name} was seen, and its move is undone");
+            }
+        }
     }
 
     /// What clients saw later, they saw.

@@ -238,6 +238,12 @@ impl Stage {
                 moved |= link.feed(self.node.now, is_cut.then_some(&mut self.rng));
                 moved |= link.read(self.node.now);
             }
+            if !moved && self.links.iter().any(|link| link.connection.withholds()) {
+                // The model hands out at once.
+                self.model.coverage.note("a delivery waited for the disk");
+                self.node.durable.commit_all();
+                moved = true;
+            }
             idle_rounds = if moved { 0 } else { idle_rounds + 1 };
         }
         let is_read = self.links.iter().all(Link::is_read);

@@ -433,7 +433,7 @@ impl History {
 
     fn get(&mut self, no_ack: bool) {
         let now = self.now();
-        let got = self.queue.get(no_ack, now, &mut self.effects);
+        let got = self.queue.get(no_ack, now, |_| true, &mut self.effects);
         self.model.unused_since = self.model.unused_since.map(|_| now);
         self.absorb(now);
         match got {

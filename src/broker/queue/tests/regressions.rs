@@ -275,7 +275,7 @@ fn nobody_rests_for_hours_because_the_clock_was_set_back() {
     };
     let mut effects = Effects::default();
     let mut queue = Queue::new(options(false, Activation::All), settings, origin, at(1_000));
-    queue.get(false, at(1_000), &mut effects);
+    queue.get(false, at(1_000), |_| true, &mut effects);
     let entry = PageEntry {
         position: Position(0),
         message,

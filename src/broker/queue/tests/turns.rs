@@ -119,7 +119,7 @@ fn a_get_lets_go_of_a_turn_of_expired_messages_and_comes_again() {
     let mut calls = Vec::new();
     loop {
         let mut effects = Effects::default();
-        let got = queue.get(false, now, &mut effects);
+        let got = queue.get(false, now, |_| true, &mut effects);
         calls.push(effects.dead.iter().map(|letter| letter.reason).collect());
         if !matches!(got, Got::Later) {
             assert!(matches!(got, Got::Empty), "{got:?}");
