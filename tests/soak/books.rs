@@ -3,15 +3,11 @@
 //! An entry is closed when its message is confirmed and was seen wherever it must be: the books do not grow with time.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
 
 use crate::lanes::{LANES, Place, Places};
 
 /// Bytes of a body before its filling.
 const HEAD: usize = 18;
-/// What follows from a delivery (a dead letter, a transaction, a release) may be seen before it is on disk, and then
-/// again after a crash. So long after one, that is no mistake.
-const AFTERMATH: Duration = Duration::from_mins(1);
 
 /// A message, as its body tells it.
 #[derive(Clone, Copy, Debug)]
@@ -77,12 +73,9 @@ pub struct Books {
     lanes: [Lane; LANES.len()],
     /// The last message not seen before, of a lane and a class at a place, and the broker's life that this was in.
     last_fresh: HashMap<(Place, usize, u8), (u32, u64)>,
-    last_crash: Option<Instant>,
     pub confirmed: u64,
     pub delivered: u64,
     pub redelivered: u64,
-    /// Seen twice without a flag, because a crash came between the delivery and the disk.
-    pub excused: u64,
     pub complaints: Vec<String>,
 }
 
@@ -121,7 +114,6 @@ impl Books {
 
     /// The broker is about to end, one way or the other.
     pub fn crash(&mut self) {
-        self.last_crash = Some(Instant::now());
         for (lane, book) in LANES.iter().zip(&mut self.lanes) {
             for entry in book.open.values_mut().filter(|_| lane.is_transient) {
                 entry.is_doubtful = true;
@@ -148,10 +140,7 @@ impl Books {
             entry.seen.add(place);
             entry.missing.remove(place);
         }
-        let is_aftermath =
-            place.is_derived() && self.last_crash.is_some_and(|crash| crash.elapsed() < AFTERMATH);
-        self.excused += u64::from(was_seen && !redelivered && is_aftermath);
-        if was_seen && !redelivered && !is_aftermath {
+        if was_seen && !redelivered {
             self.complain(format!(
                 "{id:?} of {} came to {place:?} once more without a flag",
                 lane.name

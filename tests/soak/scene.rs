@@ -131,12 +131,11 @@ impl Scene {
     pub fn summary(&self) -> String {
         let books = self.books();
         format!(
-            "{} published, {} confirms, {} delivered, {} of them redelivered, {} once more after a crash; with what is beside the books {} and {}",
+            "{} published, {} confirms, {} delivered, {} of them redelivered; with what is beside the books {} and {}",
             books.published(),
             books.confirmed,
             books.delivered,
             books.redelivered,
-            books.excused,
             self.sent.load(Ordering::Relaxed),
             self.received.load(Ordering::Relaxed)
         )

@@ -31,19 +31,6 @@ pub(super) struct Life {
     verdict: Option<Verdict>,
     /// The connection of the verdict is gone, so that the broker may never have read it.
     is_unsure: bool,
-    /// How often it has died for certain: that is on disk.
-    deaths_on_disk: u32,
-    last_move: Move,
-}
-
-/// What is known of a message's last move within the broker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Move {
-    OnDisk,
-    /// It was seen where it has come to before anybody could know that this is on disk.
-    Seen,
-    /// The broker died then: it may be back where it was, and come once more.
-    PerhapsUndone,
 }
 
 impl Life {
@@ -94,8 +81,6 @@ impl Line {
             is_seen: false,
             verdict: None,
             is_unsure: false,
-            deaths_on_disk: self.kind.deaths_at_first(),
-            last_move: Move::OnDisk,
         };
         let before = self.lives.insert(number, life);
         assert!(before.is_none(), "{number} is used twice");
@@ -115,22 +100,10 @@ impl Line {
         }
     }
 
-    /// The broker is gone.
-    pub(super) fn crash(&mut self) {
-        self.disconnect();
-        for life in self.lives.values_mut() {
-            if life.last_move == Move::Seen {
-                life.last_move = Move::PerhapsUndone;
-            }
-        }
-    }
-
-    /// It came after a crash: where it came from is on disk.
+    /// It came after a crash: it is on disk.
     pub(super) fn outlive(&mut self, number: u32) {
         let life = self.lives.get_mut(&number).expect("it came");
         life.is_confirmed = true;
-        life.deaths_on_disk = life.deaths;
-        life.last_move = Move::OnDisk;
     }
 
     /// Checks a delivery against all that is known; returns its number.
@@ -152,25 +125,16 @@ impl Line {
             (Some(Verdict::Rejected), true) => (life.deaths, life.deaths + 1),
             (Some(Verdict::Acked), false) => panic!("it was acked, and comes again: {what}"),
         };
-        let may_be_back = life.last_move == Move::PerhapsUndone;
-        let least = if may_be_back { life.deaths_on_disk } else { least };
         let count = deaths.iter().map(|(_, _, count)| *count).max().unwrap_or(0);
         assert!((least..=most).contains(&count), "it died {count} times: {what}");
         assert_eq!(deaths, sorted(self.kind.deaths(queue, count)), "{what}");
         let early = life.due.saturating_duration_since(Instant::now() + EARLY_MAX);
         assert!(early.is_zero(), "it comes {early:?} early: {what}");
         let was_here = life.is_seen && life.deaths == count;
-        assert!(
-            delivery.redelivered || !was_here || may_be_back,
-            "it was seen before: {what}"
-        );
+        assert!(delivery.redelivered || !was_here, "it was seen before: {what}");
         self.deliveries[0] += 1;
         self.deliveries[1] += u64::from(count > 0);
         self.deliveries[2] += u64::from(was_here);
-        life.last_move = match count {
-            0 if self.kind != Kind::Delays => Move::OnDisk,
-            _ => Move::Seen,
-        };
         life.deaths = count;
         life.is_seen = true;
         life.verdict = None;
@@ -205,8 +169,6 @@ impl Line {
             }
             Some(Verdict::Rejected) if life.deaths == deaths && self.kind.moves_at_once() => {
                 life.deaths += 1;
-                life.deaths_on_disk = life.deaths;
-                life.last_move = Move::OnDisk;
                 life.is_seen = false;
                 life.verdict = None;
             }
@@ -230,10 +192,7 @@ impl Line {
     pub(super) fn close_count(&mut self) {
         for (number, life) in std::mem::take(&mut self.lives) {
             let is_gone = life.verdict == Some(Verdict::Acked);
-            if is_gone && life.last_move == Move::PerhapsUndone {
-                // Under way once more.
-                self.doubtful.insert(number, life);
-            } else if life.is_confirmed && !is_gone {
+            if life.is_confirmed && !is_gone {
                 self.lives.insert(number, life);
             } else if !life.is_confirmed && (is_gone || (life.is_seen && life.verdict.is_none())) {
                 // Nobody knows whether it ever was on disk.

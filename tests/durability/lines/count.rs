@@ -16,7 +16,7 @@ impl Line {
     /// Takes everything and gives it back, so that it is there for the next round. `waits` for all that is under way,
     /// however long it is.
     pub fn count(&mut self, address: SocketAddr, waits: bool) {
-        self.crash();
+        self.disconnect();
         let due = (!waits).then(|| Instant::now() + PATIENCE);
         let mut missing: BTreeSet<u32> = self.due(due).collect();
         let mut client = Client::connect(address).unwrap();
@@ -41,8 +41,24 @@ impl Line {
         self.close_count();
     }
 
-    /// Whether nothing is ready, after all that was on its way has come.
+    /// Whether nothing is ready, after all that was on its way has come. What has just moved comes when that is on disk,
+    /// as is a queue that is declared later.
     fn is_empty(
+        &mut self,
+        client: &mut Client,
+        came: &mut BTreeSet<u32>,
+        missing: &mut BTreeSet<u32>,
+    ) -> io::Result<bool> {
+        if !self.is_quiet(client, came, missing)? {
+            return Ok(false);
+        }
+        let later = format!("later-{:?}", self.kind);
+        client.declare(&later, true)?;
+        client.delete(&later)?;
+        self.is_quiet(client, came, missing)
+    }
+
+    fn is_quiet(
         &mut self,
         client: &mut Client,
         came: &mut BTreeSet<u32>,
