@@ -1,8 +1,8 @@
 //! Seeded histories of the whole core in one thread, with virtual time: clients that do what they like, bytes cut
 //! anywhere, disks that write late, and crashes at any moment.
 //!
-//! There are two kinds. `books` has clients and disks that are late as they like, and checks what clients were
-//! promised. `exact` lets each step come to rest, and checks all of the broker against a model.
+//! There are three kinds. `books` has clients and disks that are late as they like, and checks what clients were
+//! promised. `moves` has the same with extensions, and checks that each message is in one place. `exact` lets each step come to rest, and checks all of the broker against a model.
 //!
 //! A failure names the command that repeats it. `-- --seeds 1000000` is for the night, `-- exact --seed 7` for one
 //! history, and `--from 5000` skips those before.
@@ -10,6 +10,7 @@
 mod books;
 mod coverage;
 mod exact;
+mod moves;
 mod node;
 mod wire;
 
@@ -36,7 +37,7 @@ struct Kind {
     events: &'static [&'static str],
 }
 
-const KINDS: [Kind; 2] = [
+const KINDS: [Kind; 3] = [
     Kind {
         name: "books",
         run: |seed, _, _| books::run(seed),
@@ -44,6 +45,13 @@ const KINDS: [Kind; 2] = [
         // A bound queue is deleted, and the broker dies half-way.
         regressions: &[4151],
         events: &[],
+    },
+    Kind {
+        name: "moves",
+        run: moves::run,
+        seeds: 80,
+        regressions: &[],
+        events: moves::EVENTS,
     },
     Kind {
         name: "exact",

@@ -16,6 +16,7 @@ use leveret::broker::{Broker, Parts};
 use leveret::clock::{Clock, Timestamp};
 use leveret::connection::sasl::Mechanism;
 use leveret::connection::{Connection, Settings};
+use leveret::message::Message;
 use leveret::store::access::{AccessRows, PermissionRow, UserRow, VhostRow};
 use leveret::store::memory::MemoryStore;
 use leveret::store::{Recovered, Store};
@@ -29,7 +30,10 @@ pub struct Node {
     pub spill: Arc<MemoryStore>,
     pub broker: Arc<Broker>,
     pub settings: Arc<Settings>,
+    /// Messages that exchanges remembered when the broker came back last, oldest first.
+    pub history: Vec<Message>,
     window: Window,
+    crashes: u8,
 }
 
 impl Node {
@@ -41,14 +45,16 @@ impl Node {
         let (durable, spill) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
         let now = Instant::now();
         let clock = Arc::new(Clock::new(now, Timestamp::from_millis(BEGINNING)));
-        let broker = broker(&durable, &spill, &Recovered::default(), window, clock);
+        let broker = broker((&durable, &spill), &Recovered::default(), window, clock, 0);
         Self {
             now,
             durable,
             spill,
             broker,
             settings: Arc::new(settings(pending_bytes_max)),
+            history: Vec::new(),
             window,
+            crashes: 0,
         }
     }
 
@@ -88,7 +94,11 @@ impl Node {
         self.durable = Arc::new(durable);
         self.spill = Arc::new(MemoryStore::default());
         let clock = Arc::new(Clock::new(self.now, Timestamp::from_millis(wall_clock)));
-        self.broker = broker(&self.durable, &self.spill, &recovered, self.window, clock);
+        let history = recovered.history.iter();
+        self.history = history.map(|row| row.message.clone()).collect();
+        self.crashes = self.crashes.wrapping_add(1);
+        let stores = (&self.durable, &self.spill);
+        self.broker = broker(stores, &recovered, self.window, clock, self.crashes);
     }
 }
 
@@ -139,11 +149,11 @@ fn guest() -> Declared {
 }
 
 fn broker(
-    durable: &Arc<MemoryStore>,
-    spill: &Arc<MemoryStore>,
+    (durable, spill): (&Arc<MemoryStore>, &Arc<MemoryStore>),
     recovered: &Recovered,
     window: Window,
     clock: Arc<Clock>,
+    crashes: u8,
 ) -> Arc<Broker> {
     let parts = Parts {
         stores: Stores {
@@ -157,7 +167,8 @@ fn broker(
         policies: Vec::new(),
         window,
         clock,
-        seed: [7; 32],
+        // What is drawn by chance is not drawn again after a restart.
+        seed: [crashes.wrapping_add(7); 32],
     };
     Arc::new(Broker::new(parts, recovered).expect("the store holds what a broker wrote"))
 }

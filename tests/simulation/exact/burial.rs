@@ -15,6 +15,7 @@ impl Model {
         while let Some((queue, settings, letters)) = ahead.pop_front() {
             let is_unread = self.queues.get(&queue).is_some_and(|queue| queue.is_unread);
             if is_unread {
+                self.fork(letters.len() > 1);
                 // It was read from the disk in an order that is not foreseen here.
                 for letter in letters {
                     self.bury_together(&queue, &settings, &[letter], &mut ahead);
@@ -57,7 +58,9 @@ impl Model {
             }
             routed.push((burial.message, queues));
         }
-        for (taker, indices) in self.groups(&routed) {
+        let groups = self.groups(&routed);
+        self.fork(groups.len() > 1);
+        for (taker, indices) in groups {
             let messages = indices.iter().map(|index| routed[*index].0.clone()).collect();
             let (mut refused, dead) = self.publish_into(&taker, messages);
             let settings = self.queue(&taker).settings.clone();

@@ -88,6 +88,9 @@ impl Content {
         let message = &mut self.message;
         message.persistent = properties.delivery_mode == Some(2);
         message.priority = properties.priority;
+        message.reply_to = properties
+            .reply_to
+            .map(|text| String::from_utf8(text.to_vec()).expect("addresses are text"));
         message.expiration = properties.expiration.map(|text| {
             let text = std::str::from_utf8(text).expect("it is a number");
             text.parse().expect("it is a number")

@@ -15,6 +15,7 @@ use super::link::Event;
 use super::message::Message;
 use super::model::Model;
 use super::queue::Entry;
+use super::remembering::HISTORY;
 use super::stage::{CONFIRM, PLAIN, Stage, TX};
 
 /// What happens while the disk writes late.
@@ -138,12 +139,25 @@ impl Stage {
                 window.promise_commit(place);
             }
             if self.model.commit(place).is_none() {
-                self.model.is_ambiguous = true;
+                self.model.doubt(true, "(ended: a refused commit before a crash)");
             }
             self.compare();
         }
+        let has_commit = self.window.as_ref().is_some_and(|window| window.has_commit);
+        if !self.is_narrow && !has_commit && !self.model.is_ambiguous && self.rng.random_bool(0.4) {
+            // Much happens at once.
+            self.model.step += 1;
+            let millis = self.rng.random_range(10..60);
+            self.pass(millis);
+            self.compare();
+        }
         let groups = self.node.durable.pending_groups();
-        self.node.durable.commit(self.rng.random_range(0..=groups));
+        let missing = if !self.is_narrow && self.rng.random_bool(0.5) {
+            self.rng.random_range(0..3).min(groups)
+        } else {
+            groups - self.rng.random_range(0..=groups)
+        };
+        self.node.durable.commit(groups - missing);
         self.pump();
         let window = self.window.as_ref().expect("it was just opened");
         window.promised(&self.events)
@@ -171,6 +185,11 @@ impl Stage {
                 .or_default()
                 .push(Content::stored(&message));
         }
+        for message in &self.node.history {
+            left.entry(HISTORY.to_owned())
+                .or_default()
+                .push(Content::stored(message));
+        }
         let fitting: Vec<usize> = (0..states.len())
             .filter(|index| states[*index].would_leave(&left))
             .collect();
@@ -182,7 +201,7 @@ impl Stage {
                 states.pop();
             }
             check_counts(&states, &left, promised);
-            self.model.is_ambiguous = true;
+            self.model.doubt(true, "(ended: a crash in the middle of a step)");
             return;
         };
         assert!(
@@ -202,7 +221,10 @@ impl Stage {
         let mut model = states[*best].clone();
         model.coverage = coverage;
         for index in &fitting {
-            model.is_ambiguous |= !model.knows_the_same_as(&states[*index]);
+            model.doubt(
+                !model.knows_the_same_as(&states[*index]),
+                "(ended: a crash left one of several states)",
+            );
         }
         model.see_what_was_seen(last);
         model.step = last.step;
@@ -270,9 +292,16 @@ impl Model {
             let index = delayed.iter().position(|other| other.is_same(message));
             index.map(|index| delayed.swap_remove(index)).is_some()
         });
-        let is_there =
-            |name: &String| name == LATE || self.queues.get(name).is_some_and(|queue| queue.spec.durable);
-        all_fit && all_wait && delayed.is_empty() && left.keys().all(is_there)
+        let found = left.get(HISTORY).map(Vec::as_slice).unwrap_or_default();
+        let is_history = found.len() == self.history.len()
+            && found
+                .iter()
+                .zip(&self.history)
+                .all(|(one, other)| one.is_same(other));
+        let is_there = |name: &String| {
+            name == LATE || name == HISTORY || self.queues.get(name).is_some_and(|queue| queue.spec.durable)
+        };
+        all_fit && is_history && all_wait && delayed.is_empty() && left.keys().all(is_there)
     }
 
     /// How often each message is where it would survive.
@@ -288,25 +317,36 @@ impl Model {
         for delayed in &self.delayed {
             *counts.entry((LATE.to_owned(), delayed.message.id)).or_default() += 1;
         }
+        for message in &self.history {
+            *counts.entry((HISTORY.to_owned(), message.id)).or_default() += 1;
+        }
         counts
     }
 
     /// Whether another state says the same of the messages that both have.
     fn knows_the_same_as(&self, other: &Self) -> bool {
-        self.queues.iter().all(|(name, queue)| {
-            let others = other
-                .queues
-                .get(name)
-                .map(|queue| other.entries(queue))
-                .unwrap_or_default();
-            self.entries(queue).iter().all(|entry| {
-                let mut others = others.iter();
-                let same = others.find(|other| other.arrival == entry.arrival);
-                same.is_some_and(|other| {
-                    (other.returns, other.rests_until) == (entry.returns, entry.rests_until)
-                }) || !queue.keeps(&entry.message)
+        let keys = |model: &Self| {
+            let queues = model.queues.iter();
+            let of_queues = queues.map(|(name, queue)| (name.clone(), queue.stored_keys.clone()));
+            let mut known = model.known.clone();
+            known.retain(|_, known| known.is_stored);
+            (of_queues.collect::<BTreeMap<_, _>>(), known)
+        };
+        keys(self) == keys(other)
+            && self.queues.iter().all(|(name, queue)| {
+                let others = other
+                    .queues
+                    .get(name)
+                    .map(|queue| other.entries(queue))
+                    .unwrap_or_default();
+                self.entries(queue).iter().all(|entry| {
+                    let mut others = others.iter();
+                    let same = others.find(|other| other.arrival == entry.arrival);
+                    same.is_some_and(|other| {
+                        (other.returns, other.rests_until) == (entry.returns, entry.rests_until)
+                    }) || !queue.keeps(&entry.message)
+                })
             })
-        })
     }
 
     /// What clients saw of messages that had moved within the broker, and would survive there, was there before the

@@ -1,5 +1,6 @@
 //! Exchanges that do not just route: one that delays messages, and one that takes each key once for a while.
 
+use super::layout::{Overflow, SHARES};
 use super::message::Message;
 use super::model::Model;
 
@@ -11,6 +12,12 @@ pub const ONCE: &str = "once";
 /// How long it knows a key, ms.
 pub const WINDOW: u64 = 50;
 
+/// Exchanges that give each key to one queue.
+const HASHES: [&str; 2] = [SHARES, "modulus"];
+
+/// How long until a delayed message is offered again that found its queue full, ms.
+const OFFER_INTERVAL: u64 = 1000;
+
 /// A message that waits for its time.
 #[derive(Clone, Debug)]
 pub struct Delayed {
@@ -18,12 +25,20 @@ pub struct Delayed {
     due: u64,
     /// In the order in which they came.
     number: u64,
-    /// By which to route it then.
-    keys: Vec<String>,
+    way: Way,
+}
+
+/// Where a delayed message goes in the end.
+#[derive(Clone, Debug)]
+enum Way {
+    /// Routed by these keys.
+    Keys(Vec<String>),
+    /// To the queue that was full.
+    Queue(String),
 }
 
 /// A key that was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Known {
     until: u64,
     pub is_stored: bool,
@@ -57,7 +72,7 @@ impl Model {
             message,
             due,
             number,
-            keys,
+            way: Way::Keys(keys),
         });
     }
 
@@ -68,6 +83,9 @@ impl Model {
         let queues = self
             .topology
             .route(&message.exchange, &keys, message, &self.queues);
+        if HASHES.contains(&&*message.exchange) && !queues.is_empty() {
+            self.coverage.note("a hash chose a queue");
+        }
         if let Some(due) = self.due(&message.exchange, message) {
             if is_mandatory && queues.is_empty() {
                 return (queues, Detour::None);
@@ -75,6 +93,7 @@ impl Model {
             self.delay(message.clone(), due, keys);
             return (Vec::new(), Detour::Delayed);
         }
+        self.record(message);
         let Some(key) = message.duplicate_key.clone().filter(|_| message.exchange == ONCE) else {
             return (queues, Detour::None);
         };
@@ -109,6 +128,10 @@ impl Model {
         }
     }
 
+    pub fn is_any_delayed_due(&self) -> bool {
+        self.delayed.iter().any(|delayed| delayed.due <= self.now)
+    }
+
     /// Routes what is due.
     pub fn release_due(&mut self) {
         let now = self.now;
@@ -118,12 +141,45 @@ impl Model {
             .collect();
         due.sort_by_key(|delayed| (delayed.due, delayed.number));
         let mut routed = Vec::new();
-        for Delayed { message, keys, .. } in due {
+        for Delayed { message, way, .. } in due {
             self.coverage.note("a delayed message was released");
-            let queues = self.topology.route(LATE, &keys, &message, &self.queues);
+            let queues = match way {
+                Way::Keys(keys) => self.topology.route(LATE, &keys, &message, &self.queues),
+                Way::Queue(name) => vec![name],
+            };
             routed.push((message, queues));
         }
-        // What a full queue refuses stays delayed for it; that is not followed here.
-        self.is_ambiguous |= self.publish(&routed).contains(&true);
+        for (queue, indices) in self.groups(&routed) {
+            let messages = indices.iter().map(|index| routed[*index].0.clone()).collect();
+            let (is_forked, has_due) = (self.forked == self.step, self.has_due(&self.queues[&queue]));
+            let (refused, letters) = self.publish_into(&queue, messages);
+            let may_refuse = self.queues[&queue].settings.overflow() != Overflow::DropHead;
+            // The queue may have made room before, or after.
+            self.doubt(
+                is_forked && (!refused.is_empty() || (may_refuse && has_due)),
+                "(ended: what was delayed competes for room)",
+            );
+            let settings = &self.queues[&queue].settings;
+            let is_taken = settings.overflow() == Overflow::RejectPublishDlx && settings.target.is_some();
+            self.bury(&queue, letters);
+            for index in refused.into_iter().filter(|_| !is_taken) {
+                self.offer_again(routed[indices[index]].0.clone(), &queue);
+            }
+        }
+    }
+
+    /// A queue was full: the message stays delayed, for it alone.
+    fn offer_again(&mut self, message: Message, queue: &str) {
+        self.coverage.note("a delayed message found its queue full");
+        if self.offered_at <= self.now {
+            self.offered_at = self.now + OFFER_INTERVAL;
+        }
+        let (due, number) = (self.offered_at, self.fresh());
+        self.delayed.push(Delayed {
+            message,
+            due,
+            number,
+            way: Way::Queue(queue.to_owned()),
+        });
     }
 }

@@ -4,6 +4,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 
 use super::detours::{LATE, ONCE, WINDOW};
+use super::remembering::{HISTORY, HISTORY_LENGTH};
 
 /// What becomes of messages beyond a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct QueueSpec {
     pub is_quorum: bool,
     pub is_single_active: bool,
     pub max_priority: u8,
+    /// It takes each key once.
+    pub deduplicates: bool,
     pub arguments: Settings,
 }
 
@@ -73,6 +76,10 @@ pub enum ExchangeKind {
     Fanout,
     Topic,
     Headers,
+    ConsistentHash,
+    ModulusHash,
+    Random,
+    RecentHistory,
 }
 
 #[derive(Clone, Debug)]
@@ -172,6 +179,9 @@ impl QueueSpec {
             key(&mut table, "x-single-active-consumer", b't');
             table.push(1);
         }
+        if self.deduplicates {
+            once(&mut table);
+        }
         table
     }
 }
@@ -188,9 +198,11 @@ impl ExchangeSpec {
             return ("x-delayed-message", table);
         }
         if self.name == ONCE {
-            key(&mut table, "x-message-deduplication", b't');
-            table.push(1);
-            number(&mut table, "x-cache-ttl", i64::try_from(WINDOW).expect("small"));
+            once(&mut table);
+        }
+        if self.name == HISTORY {
+            let length = i64::try_from(HISTORY_LENGTH).expect("small");
+            number(&mut table, "x-recent-history-length", length);
         }
         (self.kind.name(), table)
     }
@@ -223,6 +235,10 @@ impl ExchangeKind {
             Self::Fanout => "fanout",
             Self::Topic => "topic",
             Self::Headers => "headers",
+            Self::ConsistentHash => "x-consistent-hash",
+            Self::ModulusHash => "x-modulus-hash",
+            Self::Random => "x-random",
+            Self::RecentHistory => "x-recent-history",
         }
     }
 }
@@ -231,6 +247,13 @@ fn key(table: &mut Vec<u8>, name: &str, kind: u8) {
     table.push(u8::try_from(name.len()).expect("short"));
     table.extend(name.as_bytes());
     table.push(kind);
+}
+
+/// Asks for each key once.
+fn once(table: &mut Vec<u8>) {
+    key(table, "x-message-deduplication", b't');
+    table.push(1);
+    number(table, "x-cache-ttl", i64::try_from(WINDOW).expect("small"));
 }
 
 /// Adds a text to a table.
@@ -259,7 +282,7 @@ pub fn texts(table: &mut Vec<u8>, name: &str, values: &[String]) {
     table.extend(list);
 }
 
-const EXCHANGES: [ExchangeSpec; 8] = [
+const EXCHANGES: [ExchangeSpec; 12] = [
     exchange("direct", ExchangeKind::Direct, None),
     exchange("fan", ExchangeKind::Fanout, None),
     exchange("topic", ExchangeKind::Topic, None),
@@ -268,10 +291,24 @@ const EXCHANGES: [ExchangeSpec; 8] = [
     exchange("entry", ExchangeKind::Topic, Some("headers")),
     exchange(LATE, ExchangeKind::Direct, None),
     exchange(ONCE, ExchangeKind::Fanout, None),
+    exchange(SHARES, ExchangeKind::ConsistentHash, None),
+    exchange("modulus", ExchangeKind::ModulusHash, None),
+    exchange(CHANCE, ExchangeKind::Random, None),
+    exchange(HISTORY, ExchangeKind::RecentHistory, None),
 ];
 
-/// So many of them just route.
-pub const PLAIN_EXCHANGES: usize = 6;
+/// So many of them just route, and so do those two that hash.
+const PLAIN_EXCHANGES: usize = 6;
+const HASHES: [usize; 2] = [8, 9];
+
+/// There were so many in the first histories.
+const NARROW_EXCHANGES: usize = 8;
+
+/// Gives each key to one queue, by weight.
+pub const SHARES: &str = "shares";
+
+/// One of its queues gets a message, whichever.
+pub const CHANCE: &str = "chance";
 
 const fn exchange(name: &'static str, kind: ExchangeKind, alternate: Option<&'static str>) -> ExchangeSpec {
     ExchangeSpec {
@@ -284,20 +321,47 @@ const fn exchange(name: &'static str, kind: ExchangeKind, alternate: Option<&'st
 /// Routing keys that publishers use, and binding keys.
 pub const KEYS: [&str; 5] = ["a", "b", "a.b", "a.b.a", "b.a"];
 const PATTERNS: [&str; 7] = ["a", "b", "a.*", "#.a", "*.b", "#", "a.#.a"];
+const WEIGHTS: [&str; 3] = ["1", "2", "3"];
 
 impl Layout {
-    pub fn random(rng: &mut StdRng) -> Self {
+    /// `is_narrow` is for histories from the time when there was less to draw from.
+    pub fn random(rng: &mut StdRng, is_narrow: bool) -> Self {
         let count = rng.random_range(2..6);
         let queues = (0..count)
-            .map(|index| queue(rng, format!("q{index}"), count))
+            .map(|index| queue(rng, format!("q{index}"), count, is_narrow))
             .collect();
         let mut layout = Self {
             queues,
-            exchanges: EXCHANGES.to_vec(),
+            exchanges: if is_narrow {
+                EXCHANGES[..NARROW_EXCHANGES].to_vec()
+            } else {
+                EXCHANGES.to_vec()
+            },
             bindings: Vec::new(),
         };
+        let is_shut = |queue: &&QueueSpec| queue.arguments.overflow == Some(Overflow::RejectPublish);
+        if let Some(queue) = layout.queues.iter().find(is_shut).filter(|_| !is_narrow) {
+            // What is delayed finds it full.
+            layout.bindings.push(Binding {
+                source: LATE.to_owned(),
+                destination: Destination::Queue(queue.name.clone()),
+                key: KEYS[0].to_owned(),
+                k: None,
+            });
+        }
         for _ in 0..rng.random_range(3..14) {
             let binding = layout.binding(rng);
+            if binding.source == SHARES {
+                // The first weight counts.
+                let key = WEIGHTS[rng.random_range(0..WEIGHTS.len())].to_owned();
+                let other = Binding {
+                    key,
+                    ..binding.clone()
+                };
+                if other != binding && !layout.bindings.contains(&other) {
+                    layout.bindings.push(other);
+                }
+            }
             if !layout.bindings.contains(&binding) {
                 layout.bindings.push(binding);
             }
@@ -305,17 +369,37 @@ impl Layout {
         layout
     }
 
+    /// An exchange that does nothing but route.
+    pub fn plain_exchange(&self, rng: &mut StdRng) -> &'static str {
+        let hashes = if self.exchanges.len() == NARROW_EXCHANGES {
+            0
+        } else {
+            HASHES.len()
+        };
+        let index = rng.random_range(0..PLAIN_EXCHANGES + hashes);
+        let hash = index.checked_sub(PLAIN_EXCHANGES).map(|hash| HASHES[hash]);
+        self.exchanges[hash.unwrap_or(index)].name
+    }
+
     pub fn binding(&self, rng: &mut StdRng) -> Binding {
-        let source = &self.exchanges[rng.random_range(0..self.exchanges.len())];
-        let destination = if rng.random_bool(0.2) {
-            let exchange = &self.exchanges[rng.random_range(0..PLAIN_EXCHANGES)];
-            Destination::Exchange(exchange.name.to_owned())
+        let mut source = &self.exchanges[rng.random_range(0..self.exchanges.len())];
+        let durable: Vec<&QueueSpec> = self.queues.iter().filter(|queue| queue.durable).collect();
+        if source.name == CHANCE && durable.is_empty() {
+            source = &self.exchanges[0];
+        }
+        let destination = if source.name == CHANCE {
+            // On disk it is seen which it was.
+            let queue = durable[rng.random_range(0..durable.len())];
+            Destination::Queue(queue.name.clone())
+        } else if rng.random_bool(0.2) {
+            Destination::Exchange(self.plain_exchange(rng).to_owned())
         } else {
             let queue = &self.queues[rng.random_range(0..self.queues.len())];
             Destination::Queue(queue.name.clone())
         };
         let key = match source.kind {
             ExchangeKind::Topic => PATTERNS[rng.random_range(0..PATTERNS.len())],
+            ExchangeKind::ConsistentHash => WEIGHTS[rng.random_range(0..WEIGHTS.len())],
             _ => KEYS[rng.random_range(0..2)],
         };
         let wants_k = source.kind == ExchangeKind::Headers;
@@ -329,7 +413,7 @@ impl Layout {
 }
 
 /// A queue among `count`.
-pub fn queue(rng: &mut StdRng, name: String, count: usize) -> QueueSpec {
+pub fn queue(rng: &mut StdRng, name: String, count: usize, is_narrow: bool) -> QueueSpec {
     let is_quorum = rng.random_bool(0.25);
     QueueSpec {
         name,
@@ -343,6 +427,7 @@ pub fn queue(rng: &mut StdRng, name: String, count: usize) -> QueueSpec {
             0
         },
         arguments: settings(rng, count, is_quorum),
+        deduplicates: !is_narrow && rng.random_bool(0.3),
     }
 }
 

@@ -28,6 +28,9 @@ pub struct Link {
     incoming: BTreeMap<u16, Content>,
     /// What came, with its channel.
     pub events: Vec<(u16, Event)>,
+    /// The broker may close it, and has done so if there is a reply code.
+    pub refusal: Option<u16>,
+    pub may_be_refused: bool,
 }
 
 impl Link {
@@ -50,6 +53,8 @@ impl Link {
             from_broker: Vec::new(),
             incoming: BTreeMap::new(),
             events: Vec::new(),
+            refusal: None,
+            may_be_refused: false,
         }
     }
 
@@ -83,8 +88,13 @@ impl Link {
 
     /// Reads all that there is. Returns whether there was anything.
     pub fn read(&mut self, now: Instant) -> bool {
+        self.read_up_to(usize::MAX, now)
+    }
+
+    /// The same, but no more bytes than `max`.
+    pub fn read_up_to(&mut self, max: usize, now: Instant) -> bool {
         self.connection.advance(now);
-        let len = self.connection.output().len();
+        let len = max.min(self.connection.output().len());
         if len == 0 {
             return false;
         }
@@ -102,7 +112,12 @@ impl Link {
         let number = frame.channel;
         if number == 0 {
             let text = String::from_utf8_lossy(&frame.payload);
-            assert!(frame.id() != (10, 50), "the broker closed the connection: {text}");
+            let is_refused = frame.id() == (10, 50);
+            if is_refused && self.may_be_refused {
+                self.refusal = Some(u16::from_be_bytes([frame.payload[4], frame.payload[5]]));
+                return;
+            }
+            assert!(!is_refused, "the broker closed the connection: {text}");
             return;
         }
         match frame.kind {

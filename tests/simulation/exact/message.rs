@@ -66,6 +66,8 @@ pub struct Message {
     pub blind_copies: Vec<String>,
     pub persistent: bool,
     pub priority: Option<u8>,
+    /// Where replies go.
+    pub reply_to: Option<String>,
     pub expiration: Option<u64>,
     /// The header `k`.
     pub k: Option<String>,
@@ -131,6 +133,11 @@ impl Message {
         if let Some(priority) = self.priority {
             flags |= 1 << 11;
             values.push(priority);
+        }
+        if let Some(reply_to) = &self.reply_to {
+            flags |= 1 << 9;
+            values.push(u8::try_from(reply_to.len()).expect("short"));
+            values.extend(reply_to.as_bytes());
         }
         if let Some(expiration) = self.expiration {
             flags |= 1 << 8;

@@ -39,6 +39,8 @@ pub struct Model {
     pub step: u64,
     way: u64,
     number: u64,
+    /// The last step in which things happened of which nobody knows the order.
+    pub forked: u64,
     pub queues: BTreeMap<String, Queue>,
     pub topology: Topology,
     pub policies: Vec<PolicySpec>,
@@ -46,6 +48,12 @@ pub struct Model {
     pub delayed: Vec<Delayed>,
     /// Keys that [`ONCE`](super::detours::ONCE) has seen.
     pub known: BTreeMap<String, Known>,
+    /// When what full queues refused is offered to them again.
+    pub offered_at: u64,
+    /// What [`HISTORY`](super::remembering::HISTORY) keeps, oldest first.
+    pub history: VecDeque<Message>,
+    /// Who waits for replies, by address: a channel, and its consumer's number.
+    pub requesters: BTreeMap<String, (Place, u64)>,
     pub channels: BTreeMap<Place, Channel>,
     pub held: BTreeMap<(Place, u64), Held>,
     pub observed: Observed,
@@ -65,11 +73,15 @@ impl Model {
             step: 0,
             way: 0,
             number: 0,
+            forked: 0,
             queues: BTreeMap::new(),
             topology,
             policies: Vec::new(),
             delayed: Vec::new(),
             known: BTreeMap::new(),
+            offered_at: 0,
+            history: VecDeque::new(),
+            requesters: BTreeMap::new(),
             channels: BTreeMap::new(),
             held: BTreeMap::new(),
             observed: Observed::new(),
@@ -78,6 +90,26 @@ impl Model {
             is_ambiguous: false,
             coverage: Coverage::default(),
         }
+    }
+
+    /// If so, nobody can know what comes next; `why` is for the run's table.
+    pub fn doubt(&mut self, is_doubtful: bool, why: &'static str) {
+        if is_doubtful && !self.is_ambiguous {
+            self.is_ambiguous = true;
+            self.coverage.note(why);
+        }
+    }
+
+    /// Several things happen in this step, in any order.
+    pub fn fork(&mut self, is_so: bool) {
+        if is_so {
+            self.forked = self.step;
+        }
+    }
+
+    /// Whether it is open what a limit lets in: things came in any order, and there is too much of them.
+    pub fn is_contested(&self, name: &str) -> bool {
+        self.forked == self.step && self.queues[name].is_contested()
     }
 
     /// A number that was not used before.
@@ -114,7 +146,9 @@ impl Model {
     /// Routed messages enter their queues. Returns which were refused.
     pub fn publish(&mut self, messages: &[(Message, Vec<String>)]) -> Vec<bool> {
         let mut is_refused = vec![false; messages.len()];
-        for (queue, indices) in self.groups(messages) {
+        let groups = self.groups(messages);
+        self.fork(groups.len() > 1);
+        for (queue, indices) in groups {
             let group = indices.iter().map(|index| messages[*index].0.clone()).collect();
             let (refused, letters) = self.publish_into(&queue, group);
             for index in refused {
@@ -129,12 +163,22 @@ impl Model {
     pub fn publish_into(&mut self, name: &str, messages: Vec<Message>) -> (Vec<usize>, Vec<Letter>) {
         let (mut refused, mut letters) = (Vec::new(), Vec::new());
         self.begin_way(name);
+        let is_between = self
+            .queue(name)
+            .consumers
+            .iter()
+            .any(|consumer| consumer.is_suspended);
+        self.doubt(is_between, "(ended: one single active consumer followed another)");
         for (index, message) in messages.into_iter().enumerate() {
+            if self.is_duplicate(name, &message) {
+                continue;
+            }
             self.queue(name).press(message.body_len);
             if self.queue(name).refuses(&message) {
                 self.dispatch(name, &mut letters);
                 let queue = self.queue(name);
-                self.is_ambiguous |= queue.is_unread && !queue.refuses(&message);
+                let is_doubtful = queue.is_unread && !queue.refuses(&message);
+                self.doubt(is_doubtful, "(ended: a full queue has not read what expired)");
             }
             if self.queue(name).refuses(&message) {
                 refused.push(index);
@@ -155,10 +199,14 @@ impl Model {
                 number: self.fresh(),
             };
             let now = self.now;
+            let key = message.duplicate_key.clone();
+            let is_kept = self.queue(name).keeps(&message);
             self.queue(name).enter(message, arrival, now);
+            self.remember(name, key, arrival, is_kept);
         }
         self.dispatch(name, &mut letters);
-        self.is_ambiguous |= self.queue(name).is_contested();
+        let is_contested = self.is_contested(name);
+        self.doubt(is_contested, "(ended: publishes compete for room)");
         (refused, letters)
     }
 
@@ -188,7 +236,7 @@ impl Model {
             queue.kill(entry, Reason::MaxLength, letters);
             dropped += 1;
         }
-        self.is_ambiguous |= is_doubtful;
+        self.doubt(is_doubtful, "(ended: what expired on disk pushes out others)");
         let is_in_the_middle = expired > 0 && expired + dropped < before;
         let priority = self.queue(name).spec.max_priority > 0;
         for _ in 0..expired {

@@ -141,9 +141,14 @@ impl Model {
             let mut letters = Vec::new();
             self.dispatch(&name, &mut letters);
             // The next queue may have its new settings before they come, or after.
-            self.is_ambiguous |= count > 1 && !letters.is_empty();
+            self.doubt(
+                count > 1 && !letters.is_empty(),
+                "(ended: a policy killed in several queues)",
+            );
             self.bury(&name, letters);
-            self.is_ambiguous |= self.queue(&name).is_contested();
+            self.fork(true);
+            let is_contested = self.is_contested(&name);
+            self.doubt(is_contested, "(ended: policies compete for room)");
         }
     }
 }

@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::consumers::Place;
 use super::content::Kind;
 use super::detours::{LATE, ONCE};
-use super::layout::{KEYS, PLAIN_EXCHANGES};
+use super::layout::{CHANCE, KEYS};
 use super::link::Event;
 use super::message::Message;
 use super::stage::{Stage, TX, shown};
@@ -14,7 +14,7 @@ use super::volatile::VOLATILE;
 use crate::wire::{Arg, TICKET};
 
 impl Stage {
-    fn message(&mut self, exchange: &str, routing_key: &str, priority: Option<u8>) -> Message {
+    pub fn message(&mut self, exchange: &str, routing_key: &str, priority: Option<u8>) -> Message {
         let rng = &mut self.rng;
         self.published += 1;
         Message {
@@ -38,8 +38,38 @@ impl Stage {
     }
 
     fn duplicate_key(&mut self, exchange: &str) -> Option<String> {
-        let has_key = exchange == ONCE && self.rng.random_bool(0.9);
+        let has_key = if exchange == ONCE {
+            self.rng.random_bool(0.9)
+        } else {
+            !self.is_narrow && self.rng.random_bool(0.3)
+        };
         has_key.then(|| format!("k{}", self.rng.random_range(0..3)))
+    }
+
+    /// An exchange and a routing key.
+    fn way(&mut self, place: Place) -> (String, String) {
+        let is_volatile = place.1 != TX && self.rng.random_bool(0.1);
+        if is_volatile {
+            (String::new(), VOLATILE.to_owned())
+        } else if self.rng.random_bool(0.6) {
+            let index = self.rng.random_range(0..self.layout.queues.len());
+            (String::new(), self.layout.queues[index].name.clone())
+        } else {
+            let count = self.layout.exchanges.len();
+            let mut exchange = if place.1 == TX {
+                self.layout.plain_exchange(&mut self.rng)
+            } else {
+                self.layout.exchanges[self.rng.random_range(0..count)].name
+            };
+            if !self.is_narrow && place.1 != TX && self.rng.random_bool(0.15) {
+                exchange = LATE;
+            }
+            if exchange == CHANCE && self.window.is_some() {
+                exchange = "fan";
+            }
+            let key = KEYS[self.rng.random_range(0..KEYS.len())];
+            (exchange.to_owned(), key.to_owned())
+        }
     }
 
     pub fn publish(&mut self, which: usize, place: Place) {
@@ -48,19 +78,7 @@ impl Stage {
         } else {
             1
         };
-        let is_volatile = place.1 != TX && self.rng.random_bool(0.1);
-        let (exchange, key) = if is_volatile {
-            (String::new(), VOLATILE.to_owned())
-        } else if self.rng.random_bool(0.6) {
-            let index = self.rng.random_range(0..self.layout.queues.len());
-            (String::new(), self.layout.queues[index].name.clone())
-        } else {
-            let all = self.layout.exchanges.len();
-            let count = if place.1 == TX { PLAIN_EXCHANGES } else { all };
-            let index = self.rng.random_range(0..count);
-            let key = KEYS[self.rng.random_range(0..KEYS.len())];
-            (self.layout.exchanges[index].name.to_owned(), key.to_owned())
-        };
+        let (exchange, key) = self.way(place);
         let priority = self.rng.random_bool(0.5).then(|| self.rng.random_range(0..5));
         let k = self
             .rng
@@ -73,16 +91,21 @@ impl Stage {
         };
         let (copies, blind_copies) = (keys(0.1), keys(0.05));
         let is_mandatory = self.rng.random_bool(0.4);
+        let is_by_chance = exchange == CHANCE;
+        let count = if is_by_chance { 1 } else { count };
+        let (asks, address) = self.address(place).unzip();
         let mut messages = Vec::new();
         for _ in 0..count {
-            let message = Message {
+            let mut message = Message {
                 k: k.clone(),
+                reply_to: asks.clone(),
                 copies: copies.clone(),
                 blind_copies: blind_copies.clone(),
                 delay: self.delay(&exchange),
                 duplicate_key: self.duplicate_key(&exchange),
                 ..self.message(&exchange, &key, priority)
             };
+            message.persistent |= is_by_chance;
             let args = [
                 TICKET,
                 Arg::Short(&exchange),
@@ -94,12 +117,17 @@ impl Stage {
             let link = &mut self.links[which];
             link.send(place.1, (60, 40), &args);
             link.send_content(place.1, &message.properties(), &body);
+            message.reply_to.clone_from(&address);
             messages.push((message, is_mandatory));
         }
         self.tell(&("publish", place, &messages));
         let is_cut = count == 1 && self.rng.random_bool(0.3);
         self.pump_with(is_cut);
+        if is_by_chance {
+            self.see_choice(&messages[0].0);
+        }
         let told = self.model.publishes(place, messages);
+        self.model.topology.chosen = None;
         self.check_told(place, &told);
     }
 

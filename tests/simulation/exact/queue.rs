@@ -1,8 +1,11 @@
 //! The slow obvious queue: lists, searched from end to end.
 
+use std::collections::BTreeMap;
+
 use super::consumers::Consumer;
 use super::layout::{Overflow, QueueSpec, RetryKind, Settings};
 use super::message::{Message, Reason};
+use super::remembering::KnownKey;
 
 /// How long until a dead letter is offered again that nobody took, ms.
 const OFFER_INTERVAL: u64 = 10_000;
@@ -77,6 +80,10 @@ pub struct Queue {
     /// Messages may be on disk only, so that what has to be done with them comes late.
     pub is_unread: bool,
     pub pressure: Pressure,
+    /// Keys that it takes no more.
+    pub known: BTreeMap<String, KnownKey>,
+    /// Until when keys of the disk are known.
+    pub stored_keys: BTreeMap<String, u64>,
 }
 
 /// What there was in a queue at the beginning of a step, and what came.
@@ -130,6 +137,8 @@ impl Queue {
             unused_since: Some(now),
             is_unread: false,
             pressure: Pressure::default(),
+            known: BTreeMap::new(),
+            stored_keys: BTreeMap::new(),
         }
     }
 
@@ -160,6 +169,11 @@ impl Queue {
     pub fn press(&mut self, bytes: u64) {
         self.pressure.messages += 1;
         self.pressure.bytes += bytes;
+    }
+
+    /// Whether something came in this step by another way than what comes now.
+    pub fn is_of_other_way(&self, arrival: Arrival) -> bool {
+        arrival.step == self.pressure.step && arrival.way != self.pressure.way
     }
 
     /// Whether the order of what came decides what a limit lets in.

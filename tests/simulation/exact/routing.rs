@@ -10,6 +10,8 @@ use super::queue::Queue;
 pub struct Topology {
     pub exchanges: Vec<ExchangeSpec>,
     pub bindings: Vec<Binding>,
+    /// The queue that chance has chosen for the message of this step.
+    pub chosen: Option<String>,
 }
 
 impl Topology {
@@ -17,6 +19,11 @@ impl Topology {
     pub fn forget_queue(&mut self, name: &str) {
         self.bindings
             .retain(|binding| !matches!(&binding.destination, Destination::Queue(queue) if queue == name));
+    }
+
+    fn is_chosen(&self, binding: &Binding) -> bool {
+        let chosen = self.chosen.as_ref();
+        chosen.is_some_and(|chosen| binding.destination == Destination::Queue(chosen.clone()))
     }
 
     /// The queues that a message reaches from an exchange, each once.
@@ -48,7 +55,13 @@ impl Topology {
             let is_match = |binding: &&Binding| {
                 binding.source == name && keys.iter().any(|key| matches(spec.kind, binding, key, message))
             };
-            let matching: Vec<&Binding> = self.bindings.iter().filter(is_match).collect();
+            let mut matching: Vec<&Binding> = self.bindings.iter().filter(is_match).collect();
+            match spec.kind {
+                ExchangeKind::ConsistentHash => matching = nearest(&matching, &keys[0]),
+                ExchangeKind::ModulusHash => matching = by_modulus(&matching, keys),
+                ExchangeKind::Random => matching.retain(|binding| self.is_chosen(binding)),
+                _ => {}
+            }
             let alternate = spec.alternate.filter(|_| matching.is_empty());
             for destination in matching.iter().map(|binding| &binding.destination) {
                 let (list, name) = match destination {
@@ -71,10 +84,69 @@ impl Topology {
     }
 }
 
+/// The destination that is nearest to the key. It has one weight, that of its first binding.
+fn nearest<'a>(bindings: &[&'a Binding], key: &str) -> Vec<&'a Binding> {
+    let key = hash(key.as_bytes());
+    let distance = |binding: &Binding| {
+        let first = bindings
+            .iter()
+            .find(|other| other.destination == binding.destination);
+        let weight: f64 = first.unwrap_or(&binding).key.parse().expect("it is a weight");
+        let high = mix(key ^ fingerprint(&binding.destination)) >> 32;
+        let uniform = (f64::from(u32::try_from(high).expect("half of the bits")) + 0.5) / 2f64.powi(32);
+        -uniform.ln() / weight
+    };
+    let all = bindings.iter().copied();
+    all.min_by(|one, other| distance(one).total_cmp(&distance(other)))
+        .into_iter()
+        .collect()
+}
+
+/// One of the sorted bindings.
+fn by_modulus<'a>(bindings: &[&'a Binding], keys: &[String]) -> Vec<&'a Binding> {
+    let mut sorted = bindings.to_vec();
+    sorted.sort_by_key(|binding| fingerprint(&binding.destination));
+    let number = keys
+        .iter()
+        .fold(0, |number, key| mix(number) ^ hash(key.as_bytes()));
+    let index = number.checked_rem(sorted.len() as u64);
+    index
+        .map(|index| sorted[usize::try_from(index).expect("few")])
+        .into_iter()
+        .collect()
+}
+
+fn fingerprint(destination: &Destination) -> u64 {
+    match destination {
+        Destination::Queue(name) => hash(name.as_bytes()) ^ 1,
+        Destination::Exchange(name) => hash(name.as_bytes()),
+    }
+}
+
+/// FNV-1a, mixed.
+fn hash(bytes: &[u8]) -> u64 {
+    let mut hash = 0xcbf2_9ce4_8422_2325;
+    for byte in bytes {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    mix(hash)
+}
+
+/// The last step of `SplitMix64`.
+fn mix(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
 fn matches(kind: ExchangeKind, binding: &Binding, key: &str, message: &Message) -> bool {
     match kind {
         ExchangeKind::Direct => binding.key == key,
-        ExchangeKind::Fanout => true,
+        ExchangeKind::Fanout
+        | ExchangeKind::ConsistentHash
+        | ExchangeKind::ModulusHash
+        | ExchangeKind::Random
+        | ExchangeKind::RecentHistory => true,
         ExchangeKind::Headers => binding.k == message.k,
         ExchangeKind::Topic => {
             let pattern: Vec<&str> = binding.key.split('.').collect();

@@ -38,6 +38,10 @@ pub struct Stage {
     pub layout: Layout,
     /// Each step is printed.
     is_told: bool,
+    /// It is drawn as the first histories were.
+    pub is_narrow: bool,
+    /// Addresses for replies that there were.
+    pub addresses: Vec<String>,
     /// Messages that were published.
     pub published: u64,
     /// Clients and consumers that there were.
@@ -49,15 +53,16 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(seed: u64, is_told: bool) -> Self {
+    pub fn new(seed: u64, is_told: bool, is_narrow: bool) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let is_small = rng.random_bool(0.4);
         let window = if is_small { rng.random_range(1..6) } else { 10_000 };
         let node = Node::new(window, 1 << 20);
-        let layout = Layout::random(&mut rng);
+        let layout = Layout::random(&mut rng, is_narrow);
         let topology = Topology {
             exchanges: layout.exchanges.clone(),
             bindings: layout.bindings.clone(),
+            chosen: None,
         };
         let model = Model::new(node.millis(), is_small, topology);
         let mut stage = Self {
@@ -67,6 +72,8 @@ impl Stage {
             model,
             layout,
             is_told,
+            is_narrow,
+            addresses: Vec::new(),
             published: 0,
             serial: 0,
             events: Vec::new(),
@@ -177,6 +184,7 @@ impl Stage {
             Arg::Long(&table),
         ];
         self.call(id, &args);
+        self.model.replay(binding);
     }
 
     pub fn unbind(&mut self, binding: &Binding) {

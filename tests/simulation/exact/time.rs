@@ -6,6 +6,7 @@ use super::queue::{Queue, Resting, Return};
 impl Model {
     /// Each queue does what time demands.
     pub fn tick(&mut self) {
+        self.fork(self.count_due() > 1);
         self.release_due();
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
@@ -17,6 +18,27 @@ impl Model {
             }
             self.tick_queue(&name);
         }
+    }
+
+    /// How many queues have something to do now, and whatever is delayed.
+    fn count_due(&self) -> usize {
+        let queues = self.queues.values().filter(|queue| self.has_due(queue));
+        queues.count() + usize::from(self.is_any_delayed_due())
+    }
+
+    /// Whether a queue has something to do now.
+    pub fn has_due(&self, queue: &Queue) -> bool {
+        let now = self.now;
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now);
+        let mut held = self.held.values();
+        let mut ready = queue.ready.iter();
+        let mut dying = queue.dying.iter();
+        let mut resting = queue.resting.iter();
+        queue.is_expired(now)
+            || ready.any(|entry| is_due(entry.expires_at))
+            || dying.any(|dying| is_due(dying.offer_at))
+            || resting.any(|resting| is_due(Some(resting.until)) || is_due(resting.entry.expires_at))
+            || held.any(|held| held.queue_number == queue.number && is_due(held.times_out_at))
     }
 
     fn tick_queue(&mut self, name: &str) {
@@ -44,7 +66,8 @@ impl Model {
         if letters.is_empty() && self.queue(name).ready.len() == before {
             self.queue(name).pressure.ways -= 1;
         }
-        self.is_ambiguous |= self.queue(name).is_contested();
+        let is_contested = self.is_contested(name);
+        self.doubt(is_contested, "(ended: what time did competes for room)");
         self.bury(name, letters);
         if is_emptied {
             self.delete_if_unused(name);
@@ -122,6 +145,8 @@ impl Model {
     pub fn crash(&mut self, now: u64) {
         self.now = now;
         self.channels.clear();
+        self.requesters.clear();
+        self.offered_at = 0;
         self.known.retain(|_, known| known.is_stored);
         for (_, held) in std::mem::take(&mut self.held) {
             if let Some(entry) = held.entry
@@ -147,6 +172,7 @@ impl Model {
 
 impl Queue {
     fn crash(&mut self, now: u64) {
+        self.recall_keys();
         self.consumers.clear();
         self.active = None;
         self.unused_since = Some(now);

@@ -157,6 +157,7 @@ impl Model {
                 None => groups.push((held.queue_number, held.queue, vec![item])),
             }
         }
+        self.fork(groups.len() > 1);
         for (number, name, mut items) in groups {
             if self.queues.get(&name).is_none_or(|queue| queue.number != number) {
                 continue;
@@ -196,7 +197,8 @@ impl Model {
             });
         }
         self.dispatch(name, &mut letters);
-        self.is_ambiguous |= self.queue(name).is_contested();
+        let is_contested = self.is_contested(name);
+        self.doubt(is_contested, "(ended: returns compete for room)");
         self.bury(name, letters);
     }
 
@@ -209,6 +211,7 @@ impl Model {
             .filter(|(_, queue)| queue.consumers.iter().any(is_of))
             .map(|(name, _)| name.clone())
             .collect();
+        self.fork(names.len() > 1);
         for name in names {
             self.dispatch_and_bury(&name);
         }
@@ -229,6 +232,7 @@ impl Model {
         if !publishes.is_empty() && !settlements.is_empty() {
             self.coverage.note("a transaction had publishes and settlements");
         }
+        self.fork(true);
         self.committing = Some(place);
         let is_refused = self.publish(&publishes).contains(&true);
         self.settle(place, &settlements);
@@ -238,7 +242,8 @@ impl Model {
             self.coverage.note("a transaction was refused in part");
             // What a consumer without acks was given on its way out is lost, and nobody saw it.
             let mut consumers = self.queues.values().flat_map(|queue| &queue.consumers);
-            self.is_ambiguous |= consumers.any(|consumer| consumer.place == place && consumer.no_ack);
+            let is_lost = consumers.any(|consumer| consumer.place == place && consumer.no_ack);
+            self.doubt(is_lost, "(ended: a refused commit ate deliveries)");
             self.end_channel(place);
             return None;
         }
@@ -320,6 +325,7 @@ impl Model {
 
     /// Channels are gone together: first all consumers, then what they hold comes back.
     pub fn end_channels(&mut self, places: &[Place]) {
+        self.fork(true);
         let (now, mut suspended, mut emptied) = (self.now, Vec::new(), BTreeSet::new());
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in &names {
@@ -363,6 +369,7 @@ impl Model {
                 self.dispatch_and_bury(&name);
             }
         }
+        self.requesters.retain(|_, (place, _)| !places.contains(place));
         for place in places {
             self.channels.remove(place);
         }

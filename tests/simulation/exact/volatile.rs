@@ -49,7 +49,7 @@ impl Stage {
 
     fn volatile(&mut self) -> QueueSpec {
         let count = self.layout.queues.len();
-        let mut spec = queue(&mut self.rng, VOLATILE.to_owned(), count);
+        let mut spec = queue(&mut self.rng, VOLATILE.to_owned(), count, self.is_narrow);
         if !spec.is_quorum {
             spec.auto_delete = self.rng.random_bool(0.5);
         }
