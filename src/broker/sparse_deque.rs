@@ -160,6 +160,13 @@ impl<T> SparseDeque<T> {
         })
     }
 
+    /// Keeps no room for values to come, if there are none.
+    pub fn slim(&mut self) {
+        if self.is_empty() {
+            self.slots = VecDeque::new();
+        }
+    }
+
     fn is_stray_first(&self) -> bool {
         let slot = self.slots.front().map(|(key, _)| *key);
         let stray = self.strays.first_key_value().map(|(key, _)| *key);
@@ -211,6 +218,20 @@ mod tests {
             "{} slots for one value",
             deque.slots.len()
         );
+    }
+
+    #[test]
+    fn a_slim_one_that_is_empty_holds_nothing() {
+        let mut deque = SparseDeque::default();
+        deque.insert(1, ());
+        deque.insert(2, ());
+        for key in [1, 2] {
+            deque.slim();
+            assert_eq!(deque.pop_front(), Some((key, ())));
+        }
+        assert!(deque.slots.capacity() > 0);
+        deque.slim();
+        assert_eq!(deque.slots.capacity(), 0);
     }
 
     #[test]

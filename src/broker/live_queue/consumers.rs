@@ -70,7 +70,11 @@ impl LiveQueue {
             {
                 *outlet = None;
             }
-            self.carry_out(state)
+            let aftermath = self.carry_out(state);
+            if state.queue.consumer_count() == 0 {
+                state.slim();
+            }
+            aftermath
         };
         self.finish(aftermath)
     }

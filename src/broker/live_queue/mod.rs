@@ -110,6 +110,16 @@ struct State {
     operations: Vec<Operation>,
 }
 
+impl State {
+    /// Gives back what is kept for the next messages: queues are many, and most of them idle.
+    fn slim(&mut self) {
+        self.queue.slim();
+        self.effects.deliveries = Vec::new();
+        self.effects.levels = Vec::new();
+        self.operations = Vec::new();
+    }
+}
+
 /// A queue that is declared and in use.
 #[derive(Debug)]
 pub struct LiveQueue {

@@ -23,6 +23,12 @@ impl Queue {
         }
     }
 
+    /// Keeps no room for messages to come, where there are none.
+    pub fn slim(&mut self) {
+        self.ready.slim();
+        self.unacked.slim();
+    }
+
     /// The consumer whose turn it is. While much is unacked, rests or is not taken, only those that can not make it more:
     /// who acks nothing, and, if all of it is unacked, who has nothing of that.
     #[inline]

@@ -144,6 +144,11 @@ impl Level {
         self.window = window;
     }
 
+    /// Keeps no room for messages to come, if there are none.
+    pub fn slim(&mut self) {
+        self.entries.slim();
+    }
+
     /// Which one it is.
     #[inline]
     pub fn id(&self) -> LevelId {

@@ -70,6 +70,11 @@ impl Ready {
         }
     }
 
+    /// Keeps no room for messages to come, where there are none.
+    pub fn slim(&mut self) {
+        self.levels.iter_mut().for_each(Level::slim);
+    }
+
     /// The level for messages of this priority.
     #[inline]
     pub fn level(&mut self, priority: u8) -> LevelId {
