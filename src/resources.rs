@@ -38,6 +38,16 @@ const PAGE_BYTES: usize = 8 << 20;
 /// A window is never narrower, bytes.
 const WINDOW_MIN: u64 = 4096;
 
+/// What a look at the resources leads to.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    /// How soon to look again.
+    pub pause: Duration,
+    /// Memory is no longer short, and [`Broker::dispatch_all`] is due. It is not done here: while it lasts, nobody would
+    /// look at the memory that it takes.
+    pub is_over: bool,
+}
+
 /// What to watch, and the marks.
 #[derive(Debug)]
 pub struct Resources {
@@ -60,32 +70,37 @@ impl Resources {
         }
     }
 
-    /// Compares what is with the marks and sets the alarms. Returns how soon to look again: the less room there is, the
-    /// sooner.
-    pub fn check(&self, broker: &Broker) -> Duration {
+    /// Compares what is with the marks and sets the alarms. The less room there is, the sooner it has to look again.
+    pub fn check(&self, broker: &Broker) -> Look {
         return_memory();
-        let memory = number_in("/proc/self/status", "VmRSS:")
-            .map_or(LOOK_INTERVAL, |resident| self.check_memory(broker, resident));
-        memory.min(self.check_disk(broker))
+        let look =
+            number_in("/proc/self/status", "VmRSS:").map(|resident| self.check_memory(broker, resident));
+        let disk = self.check_disk(broker);
+        Look {
+            pause: look.map_or(LOOK_INTERVAL, |look| look.pause).min(disk),
+            is_over: look.is_some_and(|look| look.is_over),
+        }
     }
 
-    fn check_memory(&self, broker: &Broker, resident: u64) -> Duration {
+    fn check_memory(&self, broker: &Broker, resident: u64) -> Look {
         let max = self.memory_max;
         let stands = is_over(resident, max, broker.alarms.stands(Alarm::Memory));
-        if broker.set_alarm(Alarm::Memory, stands) {
+        let has_changed = broker.set_alarm(Alarm::Memory, stands);
+        if has_changed {
             warn!(resident, mark = max, "memory alarm {}", word(stands));
         }
         let narrow_at = max / NARROW_SHARE;
         let is_narrow = is_over(resident, narrow_at, broker.has_narrow_windows());
-        let queues = broker.queue_count().max(1) as u64;
-        let share = (max / WINDOWS_SHARE / queues).max(WINDOW_MIN);
         broker.narrow_windows(if is_narrow {
-            usize::try_from(share).unwrap_or(usize::MAX)
+            window_share(max, broker.queue_count() as u64)
         } else {
             usize::MAX
         });
         let next_mark = if is_narrow { max } else { narrow_at };
-        pause(next_mark.saturating_sub(resident))
+        Look {
+            pause: pause(next_mark.saturating_sub(resident)),
+            is_over: has_changed && !stands,
+        }
     }
 
     fn check_disk(&self, broker: &Broker) -> Duration {
@@ -140,6 +155,13 @@ pub fn allow_files() {
 fn is_over(bytes: u64, mark: u64, was_over: bool) -> bool {
     let mark = if was_over { mark - mark / HYSTERESIS } else { mark };
     bytes > mark
+}
+
+/// What each of so many queues may keep below this mark, bytes. A power of two: not every queue that comes or goes makes
+/// all others change their windows.
+fn window_share(mark: u64, queues: u64) -> usize {
+    let share = (mark / WINDOWS_SHARE / queues.max(1)).max(WINDOW_MIN);
+    usize::try_from(1_u64 << share.ilog2()).unwrap_or(usize::MAX)
 }
 
 /// How soon to look again with so many bytes of room.
@@ -204,6 +226,24 @@ mod tests {
             assert_eq!(stands, expected, "{bytes}");
         }
         assert!(is_over(1, 0, true), "a mark of nothing is always passed");
+    }
+
+    #[test]
+    fn queues_share_what_windows_may_have_and_one_more_changes_little() {
+        const MARK: u64 = 1 << 30;
+        let rows = [
+            (0, 128 << 20),
+            (1, 128 << 20),
+            (1000, 128 << 10),
+            (1001, 128 << 10),
+            (1024, 128 << 10),
+            (1025, 64 << 10),
+            (10_000, 8 << 10),
+            (1_000_000, 4 << 10),
+        ];
+        for (queues, bytes) in rows {
+            assert_eq!(window_share(MARK, queues), bytes, "{queues} queues");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -200,7 +200,7 @@ impl Signals {
 /// Returns when it is time to stop: `None` for a signal, `Some` for a store that failed.
 async fn watch_until_stop(
     mut signals: Signals,
-    broker: &Broker,
+    broker: &Arc<Broker>,
     config: &Config,
     failures: &mpsc::Receiver<Arc<StoreError>>,
     reload: &Reload,
@@ -219,8 +219,12 @@ async fn watch_until_stop(
                 }
             }
             () = &mut pause => {
-                let wait = resources.check(broker);
-                pause.as_mut().reset(Instant::now() + wait);
+                let look = resources.check(broker);
+                if look.is_over {
+                    let broker = Arc::clone(broker);
+                    spawn_blocking(move || broker.dispatch_all());
+                }
+                pause.as_mut().reset(Instant::now() + look.pause);
                 if let Ok(failure) = failures.try_recv() {
                     error!("the store failed: nothing can be confirmed any more, stopping");
                     return Some(failure);

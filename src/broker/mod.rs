@@ -285,7 +285,8 @@ impl Broker {
         self.notify_all(&Notice::Close(reason));
     }
 
-    /// Raises or clears an alarm and tells all connections if that changes anything. Returns whether it did.
+    /// Raises or clears an alarm and tells all connections if that changes anything. Returns whether it did. When memory
+    /// is no longer short, [`Broker::dispatch_all`] is due.
     pub fn set_alarm(&self, alarm: Alarm, stands: bool) -> bool {
         let Some(standing) = self.alarms.set(alarm, stands) else {
             return false;
@@ -293,9 +294,6 @@ impl Broker {
         self.notify_all(&Notice::Alarms(standing));
         if alarm == Alarm::Memory {
             self.shared.headroom.hold_back(stands);
-            if !stands {
-                self.dispatch_all();
-            }
         }
         true
     }
@@ -315,8 +313,8 @@ impl Broker {
         self.shared.headroom.allowance().window_bytes < usize::MAX
     }
 
-    /// Gives out what was held back.
-    fn dispatch_all(&self) {
+    /// Gives out what was held back while memory was short. Takes its time where queues are many.
+    pub fn dispatch_all(&self) {
         for queue in self.vhosts().iter().flat_map(|vhost| vhost.queues()) {
             queue.dispatch();
         }
