@@ -32,6 +32,9 @@ const HYSTERESIS: u64 = 16;
 const NARROW_SHARE: u64 = 2;
 const WINDOWS_SHARE: u64 = 8;
 
+/// Large messages of which a part has come have this share of the mark together.
+const ARRIVALS_SHARE: u64 = 4;
+
 /// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -73,6 +76,7 @@ impl Resources {
     /// Compares what is with the marks and sets the alarms. The less room there is, the sooner it has to look again.
     pub fn check(&self, broker: &Broker) -> Look {
         return_memory();
+        broker.arrivals.bound(self.memory_max / ARRIVALS_SHARE);
         let look =
             number_in("/proc/self/status", "VmRSS:").map(|resident| self.check_memory(broker, resident));
         let disk = self.check_disk(broker);

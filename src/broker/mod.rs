@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod alarms;
+pub mod arrivals;
 pub mod census;
 pub mod certificate;
 pub mod changes;
@@ -46,6 +47,7 @@ use crate::store::Recovered;
 
 use accounts::{Accounts, ChangeRefused};
 use alarms::{Alarm, Alarms};
+use arrivals::Arrivals;
 use census::Census;
 use changes::{Declared, Turn};
 use limits::{NodeLimits, Tally};
@@ -92,6 +94,8 @@ pub struct Parts {
 pub struct Broker {
     /// Resource alarms.
     pub alarms: Alarms,
+    /// Room for large messages of which a part has come.
+    pub arrivals: Arrivals,
     /// Where durable things and overflowing messages go.
     pub stores: Stores,
     /// What time it is. Shells advance it.
@@ -161,6 +165,7 @@ impl Broker {
         let accounts = Arc::new(accounts);
         let broker = Self {
             alarms: Alarms::default(),
+            arrivals: Arrivals::default(),
             stores: parts.stores,
             clock: parts.clock,
             timers: Arc::clone(&shared.timers),

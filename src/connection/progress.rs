@@ -187,6 +187,7 @@ impl Connection {
                 has_moved || !session.is_under_pressure()
             }
             Some(Wait::Alarm) => !self.is_blocked,
+            Some(Wait::Place(place)) => place.poll(waker),
             None => false,
         }
     }
@@ -388,6 +389,7 @@ impl Connection {
             }
             Some(Wait::Pressure) if !session.is_under_pressure() => {}
             Some(Wait::Alarm) if !self.is_blocked => {}
+            Some(Wait::Place(place)) if place.is_granted() => {}
             still => session.wait = still,
         }
         let is_over = session.wait.is_none();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use amq_protocol::protocol::{AMQPClass, basic};
 
 use crate::amqp::method;
+use crate::broker::arrivals::Place;
 use crate::broker::census::Opened;
 use crate::broker::live_queue::LiveQueue;
 use crate::broker::outbox::{Mail, Outbox, OutboxDelivery, SourceId};
@@ -57,6 +58,8 @@ pub enum Wait {
     Pressure,
     /// Until no resource alarm stands.
     Alarm,
+    /// Until there is room for a large body.
+    Place(Arc<Place>),
 }
 
 /// The rest of a method.

@@ -168,6 +168,11 @@ fn sent(connection: &mut Connection) -> Vec<(u16, u16)> {
 }
 
 fn publish() -> Vec<u8> {
+    publish_of(0)
+}
+
+/// A publish whose body of that many bytes has not come.
+fn publish_of(body_bytes: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     let publish = basic::Publish {
         exchange: "amq.fanout".into(),
@@ -180,7 +185,9 @@ fn publish() -> Vec<u8> {
         1,
         &AMQPClass::Basic(basic::AMQPMethod::Publish(publish)),
     );
-    frame::header_frame(&mut bytes, 1, &[0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let mut header = [0, 60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    header[4..12].copy_from_slice(&body_bytes.to_be_bytes());
+    frame::header_frame(&mut bytes, 1, &header);
     bytes
 }
 
@@ -223,6 +230,40 @@ fn a_publisher_is_blocked_while_an_alarm_stands_and_then_goes_on() {
         };
         assert_eq!(sent(&mut connection), expected, "what waited is worked off");
         assert!(connection.wants_read());
+    }
+}
+
+#[test]
+fn a_large_body_is_not_read_before_there_is_room_for_it() {
+    const BODY_BYTES: u64 = 200 << 10;
+    let (broker, now) = (broker(), Instant::now());
+    broker.arrivals.bound(BODY_BYTES);
+    let mut body = Vec::new();
+    frame::body_frame(&mut body, 1, &[0x5A; 100 << 10]);
+    let mut connections = [0; 3].map(|_| opened(&broker, now, 0, false));
+    for connection in &mut connections {
+        connection.receive(&publish_of(BODY_BYTES), now);
+    }
+    let [first, second, third] = &mut connections;
+    assert!(first.wants_read());
+    for waiting in [&mut *second, &mut *third] {
+        // What it has sent already waits.
+        waiting.receive(&[&body[..], &body, &get()].concat(), now);
+        assert!(!waiting.wants_read());
+        assert!(!waiting.poll_mail(Waker::noop()));
+        assert!(sent(waiting).is_empty());
+    }
+    first.receive(&body, now);
+    assert!(!second.poll_mail(Waker::noop()), "the half of it has come");
+    first.receive(&publish_of(BODY_BYTES)[..8], now);
+    assert!(first.wants_read());
+    first.terminate();
+    assert!(!third.poll_mail(Waker::noop()), "it is the second's turn");
+    for waiting in [second, third] {
+        assert!(waiting.poll_mail(Waker::noop()));
+        waiting.advance(now);
+        assert_eq!(sent(waiting), [CHANNEL_CLOSE], "all of it is worked off");
+        assert!(waiting.wants_read());
     }
 }
 

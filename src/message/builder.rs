@@ -55,6 +55,12 @@ impl MessageBuilder {
         self.body_at = self.bytes.len() - NOTE_BYTES;
     }
 
+    /// Reserves room for all of the body, on the sender's word.
+    pub fn expect_body(&mut self, size: u64) {
+        let body_len = usize::try_from(size).expect("a body fits the memory");
+        self.bytes.reserve(body_len + 1);
+    }
+
     /// Adds one body frame's payload.
     pub fn body(&mut self, payload: &[u8]) {
         self.bytes.extend_from_slice(payload);

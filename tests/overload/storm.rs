@@ -73,6 +73,11 @@ impl Storm {
         Client::connect(self.server.address()).unwrap()
     }
 
+    /// Memory that it has more than before, bytes.
+    pub fn grown(&self) -> u64 {
+        self.gauge.resident().saturating_sub(self.resident)
+    }
+
     /// The memory never was far above the mark.
     pub fn check_peak(&self) {
         self.check_peak_within(OVERSHOOT);

@@ -5,6 +5,7 @@ mod basic;
 mod confirm;
 mod deliveries;
 mod exchange;
+mod incoming;
 mod properties;
 mod publish;
 mod queue;
@@ -33,7 +34,7 @@ use super::batch::Confirmed;
 use super::error::{Failure, connection, unimplemented_method};
 use super::session::Session;
 use confirm::Confirms;
-use publish::Incoming;
+use incoming::Incoming;
 use repetition::Repetition;
 use tx::Transaction;
 

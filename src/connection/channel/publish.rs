@@ -1,9 +1,9 @@
-//! Receiving a message: method, header and body frames, the checks in RabbitMQ's order, and the way to the batch.
+//! Publishing a message: the checks in RabbitMQ's order, and the way to the batch.
 
 use std::iter;
 
-use crate::amqp::content::{self, ContentHeader, Properties};
-use crate::amqp::frame::{Frame, FrameKind};
+use crate::amqp::content::{self, Properties};
+use crate::amqp::frame::Frame;
 use crate::amqp::method::{self, MethodId, Publish};
 use crate::amqp::reply_code::ReplyCode;
 use crate::amqp::whole_publish::WholePublish;
@@ -16,38 +16,16 @@ use crate::message::{Message, MessageBuilder, Traits};
 use super::super::error::{Denied, Failure, bad_properties, connection, precondition};
 use super::super::routes::RouteId;
 use super::super::session::Session;
+use super::incoming::{self, Incoming, check_header};
 use super::properties::{Copies, check_expiration, check_user_id, read_headers};
 use super::{Channel, Mode};
 
 const ID: MethodId = MethodId::PUBLISH;
 
-/// RabbitMQ's ceiling for a message body, whatever is configured.
-const BODY_BYTES_CEILING: u64 = 512 << 20;
-
-/// Body bytes reserved on the sender's word; more grows as it arrives.
-const BODY_RESERVE_MAX: usize = 1 << 20;
-
-/// A message whose frames arrive one by one.
-#[derive(Debug)]
-pub(super) struct Incoming {
-    mandatory: bool,
-    /// Body bytes announced; `None` until the header has come.
-    body_size: Option<u64>,
-    received: u64,
-    builder: MessageBuilder,
-}
-
 impl Channel {
     pub(super) fn begin_publish(&mut self, publish: &Publish<'_>) -> Result<(), Failure> {
         refuse_immediate(publish)?;
-        let mut incoming = Incoming {
-            mandatory: publish.mandatory,
-            body_size: None,
-            received: 0,
-            builder: MessageBuilder::default(),
-        };
-        incoming.builder.start(publish.exchange, publish.routing_key);
-        self.incoming = Some(incoming);
+        self.incoming = Some(Incoming::begin(publish));
         Ok(())
     }
 
@@ -95,22 +73,8 @@ impl Channel {
                 MethodId::default(),
             ));
         };
-        let size_max = session.settings.message_size_max;
-        match (frame.kind, incoming.body_size) {
-            (FrameKind::Header, None) => incoming.header(frame.payload, size_max)?,
-            (FrameKind::Body, Some(size)) => incoming.body(frame.payload, size, size_max)?,
-            (_, None) => {
-                return Err(unexpected(
-                    "expected content header for class 60, got non content header frame instead",
-                ));
-            }
-            (_, Some(_)) => {
-                return Err(unexpected(
-                    "expected content body, got non content body frame instead",
-                ));
-            }
-        }
-        if incoming.body_size == Some(incoming.received) {
+        incoming.frame(session, frame)?;
+        if incoming.is_whole() {
             let mut incoming = self.incoming.take().expect("it is there");
             check_size(incoming.received, session)?;
             self.publish(session, output, &mut incoming.builder, incoming.mandatory)?;
@@ -120,15 +84,7 @@ impl Channel {
 
     /// A method came while content was expected.
     pub(super) fn unexpected_method(&self) -> Failure {
-        let has_header = self
-            .incoming
-            .as_ref()
-            .is_some_and(|incoming| incoming.body_size.is_some());
-        unexpected(if has_header {
-            "expected content body, got non content body frame instead"
-        } else {
-            "expected content header for class 60, got non content header frame instead"
-        })
+        incoming::out_of_turn(self.incoming.as_ref().is_some_and(Incoming::has_header))
     }
 
     /// A message is complete, and of a size that is taken: checks it in RabbitMQ's order, routes it, and gathers it.
@@ -257,68 +213,12 @@ impl Channel {
     }
 }
 
-impl Incoming {
-    fn header(&mut self, payload: &[u8], size_max: u64) -> Result<(), Failure> {
-        let header = check_header(payload)?;
-        // A body that will be refused is counted, not kept.
-        let reserve = if header.body_size > size_max {
-            0
-        } else {
-            BODY_RESERVE_MAX
-        };
-        self.builder.header(header.body_size, header.properties, reserve);
-        self.body_size = Some(header.body_size);
-        Ok(())
-    }
-
-    fn body(&mut self, payload: &[u8], size: u64, size_max: u64) -> Result<(), Failure> {
-        self.received += payload.len() as u64;
-        if self.received > size {
-            let explanation = "content body frame exceeds remaining content size";
-            return Err(connection(ReplyCode::FrameError, explanation, ID));
-        }
-        if size <= size_max {
-            self.builder.body(payload);
-        }
-        Ok(())
-    }
-}
-
 #[inline]
 fn refuse_immediate(publish: &Publish<'_>) -> Result<(), Failure> {
     if publish.immediate {
         return Err(connection(ReplyCode::NotImplemented, "immediate=true", ID));
     }
     Ok(())
-}
-
-/// Reads the payload of a content header frame, and judges it before any of the body has come.
-#[inline]
-fn check_header(payload: &[u8]) -> Result<ContentHeader<'_>, Failure> {
-    let header = ContentHeader::parse(payload).ok_or_else(bad_properties)?;
-    if header.class_id == 60 && header.weight == 0 && header.body_size <= BODY_BYTES_CEILING {
-        return Ok(header);
-    }
-    Err(bad_header(&header))
-}
-
-#[cold]
-fn bad_header(header: &ContentHeader<'_>) -> Failure {
-    if header.class_id != 60 {
-        let explanation = format!(
-            "expected content header for class 60, got one for class {} instead",
-            header.class_id
-        );
-        return unexpected(&explanation);
-    }
-    if header.weight != 0 {
-        return unexpected("expected content header for class 60, got non content header frame instead");
-    }
-    let explanation = format!(
-        "content body size {} exceeds maximum allowed size {BODY_BYTES_CEILING}",
-        header.body_size
-    );
-    connection(ReplyCode::FrameError, explanation, ID)
 }
 
 /// Whether a message of so many body bytes, all of which have come, is taken.
@@ -330,10 +230,6 @@ pub(super) fn check_size(received: u64, session: &Session) -> Result<(), Failure
         return Err(precondition(explanation, ID));
     }
     Ok(())
-}
-
-fn unexpected(explanation: &str) -> Failure {
-    connection(ReplyCode::UnexpectedFrame, explanation, ID)
 }
 
 /// The cached route, if there is one; else checks permission and existence, and leaves the rest to
