@@ -242,7 +242,9 @@ impl Session {
             return None;
         }
         let sequence = self.batch.flush();
-        if self.is_under_pressure() && self.wait.is_none() {
+        // Who adds nothing need not wait. Dead letters that others are made of are not noticed here: so there is an end.
+        let times = if self.batch.take_reached_store() { 1 } else { 2 };
+        if self.has_pending(times) && self.wait.is_none() {
             self.wait = Some(Wait::Pressure);
         }
         sequence
@@ -250,8 +252,12 @@ impl Session {
 
     /// Whether more waits for the disk than publishers may add to.
     pub fn is_under_pressure(&self) -> bool {
+        self.has_pending(1)
+    }
+
+    fn has_pending(&self, times: usize) -> bool {
         let stores = &self.broker.stores;
-        let max = self.settings.pending_bytes_max;
+        let max = self.settings.pending_bytes_max.saturating_mul(times);
         stores.durable.pending_bytes() > max || stores.spill.pending_bytes() > max
     }
 

@@ -23,9 +23,9 @@ use crate::broker::login::CheckAtOnce;
 use crate::broker::password::PasswordHash;
 use crate::broker::queue::level::Window;
 use crate::broker::vhost::Stores;
-use crate::store::Recovered;
 use crate::store::access::{AccessRows, PermissionRow, TopicPermissionRow, UserRow, VhostRow};
 use crate::store::memory::MemoryStore;
+use crate::store::{Recovered, Store};
 
 /// One user, who may do everything.
 fn guest() -> Declared {
@@ -265,6 +265,67 @@ fn a_large_body_is_not_read_before_there_is_room_for_it() {
         assert_eq!(sent(waiting), [CHANNEL_CLOSE], "all of it is worked off");
         assert!(waiting.wants_read());
     }
+}
+
+#[test]
+fn who_adds_to_what_waits_for_the_disk_waits_and_others_do_not() {
+    const DECLARE_OK: (u16, u16) = (50, 11);
+    let now = Instant::now();
+    let disk = Arc::<MemoryStore>::default();
+    let mut parts = parts(guest());
+    parts.stores.durable = Arc::clone(&disk) as Arc<dyn Store>;
+    let broker = Arc::new(Broker::new(parts, &Recovered::default()).unwrap());
+    let declare = |name: &str, durable| {
+        let declare = queue::Declare {
+            queue: name.into(),
+            durable,
+            ..queue::Declare::default()
+        };
+        let mut bytes = Vec::new();
+        method::encode(
+            &mut bytes,
+            1,
+            &AMQPClass::Queue(queue::AMQPMethod::Declare(declare)),
+        );
+        bytes
+    };
+    let publish = |queue: &str| {
+        let mut bytes = Vec::new();
+        let publish = basic::Publish {
+            exchange: "".into(),
+            routing_key: queue.into(),
+            ..basic::Publish::default()
+        };
+        method::encode(
+            &mut bytes,
+            1,
+            &AMQPClass::Basic(basic::AMQPMethod::Publish(publish)),
+        );
+        let header = [0, 60, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x10, 0, 2];
+        frame::header_frame(&mut bytes, 1, &header);
+        frame::body_frame(&mut bytes, 1, &[0x5A; 1 << 16]);
+        bytes
+    };
+    let [mut transient, mut durable] = [0; 2].map(|_| opened(&broker, now, 0, false));
+    transient.receive(&declare("transient", false), now);
+    assert_eq!(sent(&mut transient), [DECLARE_OK]);
+    durable.receive(&declare("durable", true), now);
+    disk.commit_all();
+    durable.advance(now);
+    assert_eq!(sent(&mut durable), [DECLARE_OK]);
+    let mut published = 0;
+    while durable.wants_read() {
+        durable.receive(&publish("durable"), now);
+        published += 1;
+    }
+    assert!(disk.pending_bytes() > settings().pending_bytes_max);
+    assert!(published < 20, "{published} messages");
+    transient.receive(&publish("transient"), now);
+    assert!(transient.wants_read());
+    disk.commit_all();
+    assert!(durable.poll_mail(Waker::noop()));
+    durable.advance(now);
+    assert!(durable.wants_read());
 }
 
 #[test]

@@ -55,6 +55,8 @@ pub struct Batch {
     has_rejected: bool,
     /// A queue whose consumers are far behind these publishes.
     lead: Option<Lead>,
+    /// Some of what was handed to queues went on to a store.
+    reached_store: bool,
     groups: Groups,
     /// What has to be committed before anybody sees the messages: they are part of a transaction.
     pub seen_after: Option<Sequence>,
@@ -74,6 +76,7 @@ impl Batch {
             confirmed: Vec::new(),
             has_rejected: false,
             lead: None,
+            reached_store: false,
             groups: Groups::default(),
             seen_after: None,
         }
@@ -135,6 +138,7 @@ impl Batch {
                 settlements.sort_unstable_by_key(|(handle, _)| Reverse(handle.position));
             }
             let outcome = queue.settle(settlements.drain(..));
+            self.reached_store |= outcome.sequence.is_some();
             sequence = sequence.max(outcome.sequence.filter(|_| queue.definition.durable));
         }
         if self.settlements.len() > 64 {
@@ -154,6 +158,11 @@ impl Batch {
     /// A queue whose consumers are far behind these publishes, if there was one since this was asked last.
     pub fn take_lead(&mut self) -> Option<Lead> {
         self.lead.take()
+    }
+
+    /// Whether some of it went on to a store since this was asked last.
+    pub fn take_reached_store(&mut self) -> bool {
+        std::mem::take(&mut self.reached_store)
     }
 
     /// Takes the confirms that are due.
@@ -212,6 +221,7 @@ impl Batch {
     fn publish_all(&mut self, mut sequence: Option<Sequence>) -> Option<Sequence> {
         let first = self.runs.first()?;
         sequence = sequence.max(self.delay_all());
+        self.reached_store |= sequence.is_some();
         sequence = sequence.max(if self.runs.iter().all(|run| run.route == first.route) {
             self.publish_one_way(first.route)
         } else {
@@ -249,12 +259,14 @@ impl Batch {
             let messages = self.messages.iter().flatten().cloned();
             let published = queue.publish_after(messages, self.seen_after);
             self.lead = Lead::of(queue, &published).or(self.lead);
+            self.reached_store |= published.sequence.is_some();
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             self.rejected.extend(published.rejected);
         }
         let published = last.publish_after(self.messages.drain(..).flatten(), self.seen_after);
         self.lead = Lead::of(last, &published).or(self.lead);
         self.rejected.extend(published.rejected);
+        self.reached_store |= published.sequence.is_some();
         sequence.max(published.sequence.filter(|_| last.definition.durable))
     }
 
@@ -282,6 +294,7 @@ impl Batch {
             });
             let published = queue.publish_after(messages, self.seen_after);
             self.lead = Lead::of(queue, &published).or(self.lead);
+            self.reached_store |= published.sequence.is_some();
             sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
             let rejected = published.rejected.iter().map(|at| indices[*at].0);
             self.rejected.extend(rejected);
