@@ -80,7 +80,7 @@ fn many_halves_of_large_messages_stay_below_the_mark_and_all_become_whole() {
     client.declare("large", false).unwrap();
     client.declare("small", true).unwrap();
     let mut small = Publisher::new(storm.connect());
-    let bystander = Bystander::publishing(storm.server.address());
+    let asking = Bystander::asking(storm.server.address());
     let mut whole = Vec::new();
     let large = Outgoing {
         is_persistent: false,
@@ -128,7 +128,7 @@ fn many_halves_of_large_messages_stay_below_the_mark_and_all_become_whole() {
             drop(writer.join().unwrap());
         }
     });
-    bystander.end("halves");
+    asking.end("halves");
     storm.check_peak_within(0);
     drop(small);
     let mut client = storm.connect();
