@@ -394,6 +394,7 @@ impl Connection {
         }
         let is_over = session.wait.is_none();
         if is_over {
+            session.arrived = None;
             self.flush();
         }
         is_over

@@ -106,6 +106,8 @@ pub struct Session {
     pub exclusive_queues: Vec<Arc<LiveQueue>>,
     /// Why no further frame is worked off.
     pub wait: Option<Wait>,
+    /// The place of a large body that has come, until the stores can take the next.
+    pub arrived: Option<Arc<Place>>,
     next_source: u64,
 }
 
@@ -141,6 +143,7 @@ impl Session {
             withheld: Withheld::default(),
             exclusive_queues: Vec::new(),
             wait: None,
+            arrived: None,
             next_source: 0,
         }
     }
@@ -239,6 +242,7 @@ impl Session {
     /// Hands what was gathered to the queues; waits if the stores can not keep up.
     pub fn flush(&mut self) -> Option<Sequence> {
         if self.batch.is_empty() {
+            self.arrived = None;
             return None;
         }
         let sequence = self.batch.flush();
@@ -246,6 +250,8 @@ impl Session {
         let times = if self.batch.take_reached_store() { 1 } else { 2 };
         if self.has_pending(times) && self.wait.is_none() {
             self.wait = Some(Wait::Pressure);
+        } else {
+            self.arrived = None;
         }
         sequence
     }

@@ -29,7 +29,7 @@ pub(super) struct Incoming {
     pub received: u64,
     pub builder: MessageBuilder,
     /// The room of a large body.
-    place: Option<Arc<Place>>,
+    pub place: Option<Arc<Place>>,
 }
 
 impl Incoming {

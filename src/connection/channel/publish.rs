@@ -77,6 +77,7 @@ impl Channel {
         if incoming.is_whole() {
             let mut incoming = self.incoming.take().expect("it is there");
             check_size(incoming.received, session)?;
+            session.arrived = incoming.place.take();
             self.publish(session, output, &mut incoming.builder, incoming.mandatory)?;
         }
         Ok(())
