@@ -73,8 +73,8 @@ fn messages_of_16_mib_at_full_rate_are_bounded_and_whole() {
 /// end all come whole.
 #[test]
 fn many_halves_of_large_messages_stay_below_the_mark_and_all_become_whole() {
-    let halves: usize = scale(60, 600);
-    let mark = scale(256, 1024) * MIB;
+    let halves: usize = scale(40, 600);
+    let mark = scale(512, 1024) * MIB;
     let storm = Storm::begin("halves", mark, "");
     let mut client = storm.connect();
     client.declare("large", false).unwrap();
@@ -118,6 +118,7 @@ fn many_halves_of_large_messages_stay_below_the_mark_and_all_become_whole() {
         }
         assert_eq!(small.blocked, 0, "no alarm stands");
         println!("halves: {} MiB while all wait", storm.gauge.resident() / MIB);
+        assert!(storm.grown() <= mark / ARRIVALS_SHARE + halves as u64 * (256 << 10) + 32 * MIB);
         drop(closed);
         let mut consumer = Raw::consume(client, "large", 0, true);
         for _ in 0..halves {
@@ -129,7 +130,8 @@ fn many_halves_of_large_messages_stay_below_the_mark_and_all_become_whole() {
         }
     });
     asking.end("halves");
-    storm.check_peak_within(0);
+    // Once they go on, what is handed over is copied, waits for the disk and is read from it again.
+    storm.check_peak_within(mark / ARRIVALS_SHARE);
     drop(small);
     let mut client = storm.connect();
     for (queue, left) in [("large", 0), ("small", 100)] {
