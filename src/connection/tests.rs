@@ -239,7 +239,7 @@ fn a_large_body_is_not_read_before_there_is_room_for_it() {
     let (broker, now) = (broker(), Instant::now());
     broker.arrivals.bound(BODY_BYTES);
     let mut body = Vec::new();
-    frame::body_frame(&mut body, 1, &[0x5A; 100 << 10]);
+    frame::body_frame(&mut body, 1, &vec![0x5A; 100 << 10]);
     let mut connections = [0; 3].map(|_| opened(&broker, now, 0, false));
     for connection in &mut connections {
         connection.receive(&publish_of(BODY_BYTES), now);
@@ -303,7 +303,7 @@ fn who_adds_to_what_waits_for_the_disk_waits_and_others_do_not() {
         );
         let header = [0, 60, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0x10, 0, 2];
         frame::header_frame(&mut bytes, 1, &header);
-        frame::body_frame(&mut bytes, 1, &[0x5A; 1 << 16]);
+        frame::body_frame(&mut bytes, 1, &vec![0x5A; 1 << 16]);
         bytes
     };
     let [mut transient, mut durable] = [0; 2].map(|_| opened(&broker, now, 0, false));

@@ -1,3 +1,5 @@
+//! Which deliveries wait, for what, and what may go meanwhile.
+
 use super::*;
 use crate::broker::queue::effects::DeliveryHandle;
 use crate::message::Message;
