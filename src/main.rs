@@ -27,6 +27,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 /// More is not read of a line that should be a password.
 const PASSWORD_BYTES_MAX: u64 = 64 << 10;
 
+/// Turns of connections after which a thread looks for what sockets and timers have to say. Those who always have
+/// something to do go on without it, and would leave the others behind.
+const TURNS_BETWEEN_EVENTS: u32 = 2;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Err(idle) = arguments.check_flags() {
@@ -58,7 +62,10 @@ fn serve(arguments: &Arguments) -> Done {
     let sources = arguments.sources();
     let config = Config::load(&sources)?;
     let set_log = logging::start(&config.log)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .event_interval(TURNS_BETWEEN_EVENTS)
+        .build()?;
     runtime.block_on(server::run(config, sources, set_log))?;
     Ok(())
 }

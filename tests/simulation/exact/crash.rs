@@ -237,11 +237,7 @@ fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, since: 
             *counts.entry((queue.clone(), message.id)).or_default() += 1;
         }
     }
-    let all: Vec<Counts> = states
-        .iter()
-        .skip(since)
-        .map(Model::counts)
-        .collect();
+    let all: Vec<Counts> = states.iter().skip(since).map(Model::counts).collect();
     let totals = |counts: &Counts| {
         let mut totals: BTreeMap<u64, usize> = BTreeMap::new();
         for ((_, id), count) in counts {
