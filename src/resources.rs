@@ -33,7 +33,7 @@ const NARROW_SHARE: u64 = 2;
 const WINDOWS_SHARE: u64 = 8;
 
 /// Large messages of which a part has come have this share of the mark together.
-const ARRIVALS_SHARE: u64 = 4;
+const ARRIVALS_SHARE: u64 = 8;
 
 /// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
 const PAGE_BYTES: usize = 8 << 20;
