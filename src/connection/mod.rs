@@ -19,6 +19,7 @@ mod routes;
 pub mod sasl;
 mod session;
 mod settings;
+mod timeouts;
 mod withheld;
 
 use std::net::SocketAddr;

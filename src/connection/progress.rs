@@ -1,13 +1,11 @@
-//! What a connection does when nothing was received: mail from queues, commits of the store, timers, and what was
-//! waiting for them.
+//! What a connection does when nothing was received: mail from queues, commits of the store, and what was waiting for
+//! them.
 
 use std::task::Waker;
 use std::time::Instant;
 
 use amq_protocol::protocol::{AMQPClass, basic, connection};
-use tracing::info;
 
-use crate::amqp::frame;
 use crate::amqp::method;
 use crate::broker::alarms::blocked_reason;
 use crate::broker::outbox::{Mail, Notice};
@@ -15,7 +13,6 @@ use crate::store::Sequence;
 
 use super::batch::Confirmed;
 use super::handshake::{send, short_text};
-use super::heartbeat::Heartbeat;
 use super::session::Wait;
 use super::{Connection, OUTPUT_MARK, OUTPUT_MAX, State};
 
@@ -107,50 +104,6 @@ impl Connection {
     /// Whether the socket is to be closed once the output is written.
     pub fn is_finished(&self) -> bool {
         matches!(self.state, State::Closed)
-    }
-
-    /// When [`Connection::handle_timeout`] wants to be called.
-    pub fn next_timeout(&self) -> Option<Instant> {
-        match &self.state {
-            State::ExpectHeader | State::Handshake(_) => Some(self.handshake_end),
-            State::Running => {
-                let heartbeat = self.heartbeat.as_ref().map(Heartbeat::next);
-                let farewell = self.farewell.as_ref().map(|farewell| farewell.end);
-                let times = heartbeat.into_iter().chain(farewell);
-                times.chain(self.pace.until()).min()
-            }
-            State::Closing(end) | State::Lingering(end) => Some(*end),
-            State::Closed => None,
-        }
-    }
-
-    /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        self.broker.clock.advance(now);
-        match &self.state {
-            State::ExpectHeader | State::Handshake(_) if now >= self.handshake_end => {
-                info!(peer = %self.peer, connection = self.id.0, "handshake timed out");
-                self.state = State::Closed;
-            }
-            State::Closing(end) | State::Lingering(end) if now >= *end => self.state = State::Closed,
-            State::Running => {
-                self.pace.go_on(now);
-                self.say_farewell(now);
-                let is_reading = !self.is_blocked && !self.is_waiting();
-                let Some(heartbeat) = &mut self.heartbeat else {
-                    return;
-                };
-                let due = heartbeat.due(now, is_reading);
-                if due.is_dead {
-                    info!(peer = %self.peer, connection = self.id.0, "missed heartbeats from client");
-                    self.state = State::Closed;
-                    self.terminate();
-                } else if due.send {
-                    frame::heartbeat(&mut self.output);
-                }
-            }
-            _ => {}
-        }
     }
 
     /// Whether [`Connection::advance`] has something to do now. If not, `waker` is called when it has.
