@@ -260,12 +260,9 @@ impl Heard {
             (60, 80 | 120) => {
                 let tag = u64::from_be_bytes(reply[4..12].try_into().expect("eight bytes"));
                 let confirmed = self.confirmed.entry(number).or_default();
-                let first = if reply[12] & 1 == 0 {
-                    tag
-                } else {
-                    confirmed.last().copied().unwrap_or(0).min(tag) + 1
-                };
-                confirmed.extend(first.min(tag)..=tag);
+                // Nacks of later publishes may have come before an ack that is for all up to this one.
+                let first = if reply[12] & 1 == 0 { tag } else { 1 };
+                confirmed.extend(first..=tag);
                 return;
             }
             _ => {}
