@@ -12,7 +12,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::broker::LiveQueueId;
-use crate::broker::live_queue::LiveQueue;
+use crate::broker::live_queue::{LiveQueue, Published};
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::ConsumerSlot;
 use crate::broker::queue::effects::DeliveryHandle;
@@ -53,10 +53,7 @@ pub struct Batch {
     confirmed: Vec<Confirmed>,
     /// A queue refused one of the publishes because it is full.
     has_rejected: bool,
-    /// A queue whose consumers are far behind these publishes.
-    lead: Option<Lead>,
-    /// Some of what was handed to queues went on to a store.
-    reached_store: bool,
+    marks: Marks,
     groups: Groups,
     /// What has to be committed before anybody sees the messages: they are part of a transaction.
     pub seen_after: Option<Sequence>,
@@ -75,8 +72,7 @@ impl Batch {
             resumes: Vec::new(),
             confirmed: Vec::new(),
             has_rejected: false,
-            lead: None,
-            reached_store: false,
+            marks: Marks::default(),
             groups: Groups::default(),
             seen_after: None,
         }
@@ -138,7 +134,7 @@ impl Batch {
                 settlements.sort_unstable_by_key(|(handle, _)| Reverse(handle.position));
             }
             let outcome = queue.settle(settlements.drain(..));
-            self.reached_store |= outcome.sequence.is_some();
+            self.marks.reached_store |= outcome.sequence.is_some();
             sequence = sequence.max(outcome.sequence.filter(|_| queue.definition.durable));
         }
         if self.settlements.len() > 64 {
@@ -157,12 +153,12 @@ impl Batch {
 
     /// A queue whose consumers are far behind these publishes, if there was one since this was asked last.
     pub fn take_lead(&mut self) -> Option<Lead> {
-        self.lead.take()
+        self.marks.lead.take()
     }
 
     /// Whether some of it went on to a store since this was asked last.
     pub fn take_reached_store(&mut self) -> bool {
-        std::mem::take(&mut self.reached_store)
+        std::mem::take(&mut self.marks.reached_store)
     }
 
     /// Takes the confirms that are due.
@@ -221,7 +217,7 @@ impl Batch {
     fn publish_all(&mut self, mut sequence: Option<Sequence>) -> Option<Sequence> {
         let first = self.runs.first()?;
         sequence = sequence.max(self.delay_all());
-        self.reached_store |= sequence.is_some();
+        self.marks.reached_store |= sequence.is_some();
         sequence = sequence.max(if self.runs.iter().all(|run| run.route == first.route) {
             self.publish_one_way(first.route)
         } else {
@@ -258,16 +254,13 @@ impl Batch {
         for queue in others {
             let messages = self.messages.iter().flatten().cloned();
             let published = queue.publish_after(messages, self.seen_after);
-            self.lead = Lead::of(queue, &published).or(self.lead);
-            self.reached_store |= published.sequence.is_some();
-            sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
+            sequence = sequence.max(self.marks.note(queue, &published));
             self.rejected.extend(published.rejected);
         }
         let published = last.publish_after(self.messages.drain(..).flatten(), self.seen_after);
-        self.lead = Lead::of(last, &published).or(self.lead);
+        sequence = sequence.max(self.marks.note(last, &published));
         self.rejected.extend(published.rejected);
-        self.reached_store |= published.sequence.is_some();
-        sequence.max(published.sequence.filter(|_| last.definition.durable))
+        sequence
     }
 
     /// Each queue gets what goes to it.
@@ -293,9 +286,7 @@ impl Batch {
                 message.expect("it stays until its last queue has it")
             });
             let published = queue.publish_after(messages, self.seen_after);
-            self.lead = Lead::of(queue, &published).or(self.lead);
-            self.reached_store |= published.sequence.is_some();
-            sequence = sequence.max(published.sequence.filter(|_| queue.definition.durable));
+            sequence = sequence.max(self.marks.note(queue, &published));
             let rejected = published.rejected.iter().map(|at| indices[*at].0);
             self.rejected.extend(rejected);
         }
@@ -337,6 +328,25 @@ impl Batch {
                 index = next;
             }
         }
+    }
+}
+
+/// What queues said of what they were handed, until somebody asks.
+#[derive(Debug, Default)]
+struct Marks {
+    /// A queue whose consumers are far behind these publishes.
+    lead: Option<Lead>,
+    /// Some of it went on to a store.
+    reached_store: bool,
+}
+
+impl Marks {
+    /// Notes a queue's answer; returns what has to be committed for it.
+    #[inline]
+    fn note(&mut self, queue: &LiveQueue, published: &Published) -> Option<Sequence> {
+        self.lead = Lead::of(queue, published).or(self.lead);
+        self.reached_store |= published.sequence.is_some();
+        published.sequence.filter(|_| queue.definition.durable)
     }
 }
 
