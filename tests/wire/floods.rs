@@ -33,17 +33,18 @@ fn all_65535_channels_work_and_cost_little() {
 }
 
 #[test]
-fn heartbeats_by_the_hundred_thousand_cost_nothing() {
+fn heartbeats_by_the_million_cost_nothing() {
     let server = TestServer::start();
     let mut client = Client::open(server.address());
     client.sync();
     let before = server.memory();
-    for _ in 0..20 {
+    for _ in 0..200 {
         client.send(&frame(8, 0, b"").repeat(10_000));
         client.sync();
     }
+    // What the allocator takes at once for each thread that has to do with it is some MiB.
     let grown = server.memory().saturating_sub(before);
-    assert!(grown < 4 * MIB, "{grown} bytes");
+    assert!(grown < 16 * MIB, "{grown} bytes for two million");
 }
 
 #[test]
