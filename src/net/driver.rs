@@ -15,6 +15,8 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::connection::Connection;
 
+use super::turns::Turn;
+
 /// One read takes at most this much, bytes: a turn's worth, after which others have theirs.
 const READ_MAX: usize = 128 << 10;
 
@@ -34,7 +36,7 @@ thread_local! {
 }
 
 /// Drives a connection until it is over.
-pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Connection) {
+pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Connection, turn: Turn) {
     let timer = Box::pin(sleep_until(Instant::now()));
     let mut driver = Driver {
         stream,
@@ -42,8 +44,18 @@ pub async fn drive<S: AsyncRead + AsyncWrite + Unpin>(stream: S, connection: Con
         timer,
         finished: None,
         has_ended: false,
+        turn,
     };
     poll_fn(|context| driver.poll(context)).await;
+}
+
+/// What a turn came to.
+enum Turned {
+    /// The connection is over.
+    Over,
+    /// There was no more to do: it goes on when something happens.
+    Rests,
+    HasMore,
 }
 
 struct Driver<S> {
@@ -54,22 +66,29 @@ struct Driver<S> {
     finished: Option<Instant>,
     /// The peer will send nothing more.
     has_ended: bool,
+    turn: Turn,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        ready!(self.turn.poll_begin(context));
         WRITE_BUFFER.with_borrow_mut(|spare| self.connection.lend_output(spare));
-        let polled = self.poll_rounds(context);
+        let turned = self.poll_rounds(context);
         WRITE_BUFFER.with_borrow_mut(|spare| {
             self.connection.return_output(spare);
             if spare.capacity() > WRITE_KEPT_MAX {
                 *spare = Vec::new();
             }
         });
-        polled
+        match turned {
+            Turned::Over => return Poll::Ready(()),
+            Turned::Rests => self.turn.rest(),
+            Turned::HasMore => self.turn.go_on(context),
+        }
+        Poll::Pending
     }
 
-    fn poll_rounds(&mut self, context: &mut Context<'_>) -> Poll<()> {
+    fn poll_rounds(&mut self, context: &mut Context<'_>) -> Turned {
         for _ in 0..ROUNDS_MAX {
             let now = Instant::now();
             self.connection.advance(now.into_std());
@@ -93,11 +112,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             goes_on |= self.poll_timer(context, now).is_ready();
             if !goes_on {
                 self.connection.rest();
-                return Poll::Pending;
+                return Turned::Rests;
             }
         }
-        context.waker().wake_by_ref();
-        Poll::Pending
+        Turned::HasMore
     }
 
     /// Reads once. `Ready(Ok(0))` is the end of the stream.
@@ -152,7 +170,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
     }
 
     /// Everything is said: waits, not for ever, until the socket has taken it, then closes.
-    fn poll_finish(&mut self, context: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn poll_finish(&mut self, context: &mut Context<'_>, now: Instant) -> Turned {
         if self.has_ended {
             self.connection.terminate();
         }
@@ -164,14 +182,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Driver<S> {
             if self.timer.deadline() != end {
                 self.timer.as_mut().reset(end);
             }
-            ready!(self.timer.as_mut().poll(context));
+            if self.timer.as_mut().poll(context).is_pending() {
+                return Turned::Rests;
+            }
         }
         self.end()
     }
 
-    fn end(&mut self) -> Poll<()> {
+    fn end(&mut self) -> Turned {
         self.connection.terminate();
-        Poll::Ready(())
+        Turned::Over
     }
 }
 
@@ -181,6 +201,7 @@ mod tests {
     use tokio::time::timeout;
 
     use crate::connection::tests::{broker, new};
+    use crate::net::turns::Turns;
 
     use super::*;
 
@@ -238,7 +259,7 @@ mod tests {
         };
         // Its handshake's time ends long after the deadline: giving up would flush too.
         let connection = new(&broker(), Instant::now().into_std() + 100 * DEADLINE);
-        let driven = tokio::spawn(drive(stream, connection));
+        let driven = tokio::spawn(drive(stream, connection, Turns::new().place()));
         client.write_all(b"AMQP\0\0\x09\x01").await.unwrap();
         let mut head = [0; 7];
         let read = client.read_exact(&mut head);

@@ -11,6 +11,8 @@ use tokio_rustls::rustls::ServerConfig;
 use crate::broker::Broker;
 use crate::connection::Settings;
 
+use super::turns::Turns;
+
 /// What a new connection is given. A change of terms does not touch those that are open.
 #[derive(Clone, Debug)]
 pub struct Terms {
@@ -28,6 +30,7 @@ pub struct Terms {
 #[derive(Debug)]
 pub struct Entrance {
     pub(super) broker: Arc<Broker>,
+    pub(super) turns: Turns,
     terms: RwLock<Arc<Terms>>,
     open: AtomicUsize,
 }
@@ -38,9 +41,13 @@ pub(super) struct Place(Arc<Entrance>);
 
 impl Entrance {
     /// With the terms to begin with.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
     pub fn new(broker: Arc<Broker>, terms: Terms) -> Self {
         Self {
             broker,
+            turns: Turns::new(),
             terms: RwLock::new(Arc::new(terms)),
             open: AtomicUsize::new(0),
         }

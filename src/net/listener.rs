@@ -20,6 +20,7 @@ use crate::connection::{Connection, Peer, Settings};
 use super::driver;
 use super::entrance::Entrance;
 use super::preamble::{self, PreambleError};
+use super::turns::Turn;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -128,9 +129,10 @@ impl Listener {
         if self.transport == Transport::Plain && !is_proxied {
             let (broker, settings) = (Arc::clone(&entrance.broker), Arc::clone(&terms.settings));
             let connection = Connection::new(broker, settings, address, now.into_std());
+            let turn = entrance.turns.place();
             connections.spawn(async move {
                 let _place = place;
-                driver::drive(stream, connection).await;
+                driver::drive(stream, connection, turn).await;
             });
             return;
         }
@@ -145,6 +147,7 @@ impl Listener {
             }),
             broker: Arc::clone(&entrance.broker),
             settings: Arc::clone(&terms.settings),
+            turn: entrance.turns.place(),
             now,
             stop: stop.clone(),
         };
@@ -162,6 +165,7 @@ struct Newcomer {
     tls: Option<Arc<ServerConfig>>,
     broker: Arc<Broker>,
     settings: Arc<Settings>,
+    turn: Turn,
     /// When it was accepted: its time for all of the handshake runs from here.
     now: Instant,
     stop: watch::Receiver<bool>,
@@ -213,7 +217,7 @@ impl Newcomer {
         let connection = Connection::new(self.broker, self.settings, peer, self.now.into_std());
         // A broker that stops closes the connections that it knows; this one it may have missed.
         if !*self.stop.borrow() {
-            driver::drive(stream, connection).await;
+            driver::drive(stream, connection, self.turn).await;
         }
     }
 }

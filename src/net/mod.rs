@@ -7,6 +7,7 @@ mod listener;
 mod preamble;
 pub mod proxy;
 mod tls;
+mod turns;
 
 pub use entrance::{Entrance, Terms};
 pub use listener::{BindError, Listener, Transport};
