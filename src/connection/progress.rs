@@ -46,7 +46,8 @@ impl Connection {
         match self.state {
             State::Closed => false,
             State::Lingering(_) => true,
-            _ => !self.is_waiting() && self.unsent() < OUTPUT_MAX && self.pace.until().is_none(),
+            State::Running if self.pace.until().is_some() => false,
+            _ => !self.is_waiting() && self.unsent() < OUTPUT_MAX,
         }
     }
 

@@ -28,7 +28,7 @@ impl Connection {
             .as_mut()
             .and_then(|session| session.batch.take_lead());
         if let Some(lead) = lead {
-            self.pace.keep(lead, now);
+            self.pace.keep(lead, bytes.len(), now);
         }
     }
 

@@ -83,8 +83,8 @@ pub struct Published {
     pub sequence: Option<Sequence>,
     /// Which of them the queue refused because it is full: numbers in the order of the publishes, from 0.
     pub rejected: SmallVec<[usize; 4]>,
-    /// See [`Queue::lead`].
-    pub lead: Option<u64>,
+    /// See [`Queue::taken_if_outrun`].
+    pub taken_if_outrun: Option<u64>,
 }
 
 /// Dead letters that wait to be published, with the settings that say where.
@@ -165,15 +165,15 @@ impl LiveQueue {
         after: Option<Sequence>,
     ) -> Published {
         let _hold = self.hold();
-        let ((taken, lead), aftermath) = self.change_state(|state, now| {
+        let ((taken, taken_if_outrun), aftermath) = self.change_state(|state, now| {
             let taken = self.take_after(state, messages, after, now);
-            (taken, state.queue.lead())
+            (taken, state.queue.taken_if_outrun())
         });
         let outcome = self.finish(aftermath);
         Published {
             sequence: outcome.sequence.max(taken.known_since),
             rejected: taken.rejected,
-            lead,
+            taken_if_outrun,
         }
     }
 
@@ -189,7 +189,7 @@ impl LiveQueue {
         let published = Published {
             sequence: outcome.sequence.max(taken.known_since),
             rejected: taken.rejected,
-            lead: None,
+            taken_if_outrun: None,
         };
         (published, dead)
     }

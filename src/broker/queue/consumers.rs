@@ -16,7 +16,7 @@ use consumer::Consumer;
 
 pub use channel_limit::ChannelLimit;
 
-/// Consumers that are looked at to see whether some wait for their sockets.
+/// Consumers that are looked at to see whether some have credit.
 const LOOKED_AT_MAX: usize = 16;
 
 /// Names a consumer within its queue, for as long as it is there.
@@ -71,6 +71,7 @@ pub struct Consumers {
     active_yields: bool,
     bounds: Bounds,
     registrations: u64,
+    taken: u64,
 }
 
 #[derive(Debug)]
@@ -195,6 +196,7 @@ impl Consumers {
     /// Books a delivery of `bytes` to the consumer that [`Consumers::take_turn`] named; returns whether it must be acked.
     #[inline]
     pub fn book(&mut self, slot: ConsumerSlot, bytes: usize) -> bool {
+        self.taken += 1;
         let consumer = self.consumer(slot).expect("take_turn() names live consumers");
         consumer.outbox_messages += 1;
         consumer.outbox_bytes += bytes;
@@ -261,12 +263,21 @@ impl Consumers {
         self.len() == 0
     }
 
-    /// Whether one of the first of them has credit for more than its socket has taken so far.
-    pub fn wait_for_sockets(&self) -> bool {
-        let first = self.slots.iter().take(LOOKED_AT_MAX);
-        first
-            .flat_map(|slot| &slot.consumer)
-            .any(|consumer| consumer.has_credit(self.bounds))
+    /// Whether one of the first of them would take more, as far as acks matter.
+    pub fn have_credit(&self) -> bool {
+        let has_credit = |slot: &Slot| {
+            let consumer = slot.consumer.as_ref();
+            consumer.is_some_and(|consumer| consumer.has_credit(self.bounds))
+        };
+        match (self.activation, self.active) {
+            (Activation::All, _) => self.slots.iter().take(LOOKED_AT_MAX).any(has_credit),
+            (_, active) => active.is_some_and(|active| has_credit(&self.slots[active as usize])),
+        }
+    }
+
+    /// How many deliveries were booked so far.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Whether one of them wants to be the only one.

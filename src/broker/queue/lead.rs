@@ -1,4 +1,4 @@
-//! How far publishers are ahead of consumers that take messages as fast as their sockets do.
+//! How far publishers are ahead of consumers that take messages as fast as sockets and disk let them.
 
 use super::Queue;
 
@@ -8,11 +8,10 @@ const MESSAGES_MAX: u64 = 8192;
 const BODY_BYTES_MAX: u64 = 16 << 20;
 
 impl Queue {
-    /// How many messages have left the queue so far, if too many are there and a consumer would take more if only its
-    /// socket did. What waits for acks, or for no consumer, is a backlog like any other: `None`.
-    pub fn lead(&self) -> Option<u64> {
-        let ready = self.ready.count();
-        let is_far = ready > MESSAGES_MAX || self.ready.body_bytes() > BODY_BYTES_MAX;
-        (is_far && self.consumers.wait_for_sockets()).then(|| self.next.0.saturating_sub(ready))
+    /// How many messages consumers have taken so far, if too many are there and one of them would take more. What waits
+    /// for acks, or for no consumer, is a backlog like any other: `None`.
+    pub fn taken_if_outrun(&self) -> Option<u64> {
+        let is_far = self.ready.count() > MESSAGES_MAX || self.ready.body_bytes() > BODY_BYTES_MAX;
+        (is_far && self.consumers.have_credit()).then(|| self.consumers.taken())
     }
 }

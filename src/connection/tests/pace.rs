@@ -60,12 +60,38 @@ fn a_publisher_far_ahead_pauses_while_consumers_move_and_only_then() {
     assert!(sent(&mut consumer).len() >= 64);
     consumer.advance(now);
     publisher.receive(&publish_to("q", 1), now);
+    assert!(publisher.wants_read(), "it has hardly sent anything");
+    publisher.receive(&publish_to("q", 1000), now);
     assert!(!publisher.wants_read(), "the consumer moves");
     let end = publisher.next_timeout().expect("a pause ends");
     assert_eq!(end, now + Duration::from_millis(1));
     publisher.handle_timeout(end);
     assert!(publisher.wants_read());
 
-    publisher.receive(&publish_to("q", 1), end);
+    publisher.receive(&publish_to("q", 1000), end);
     assert!(publisher.wants_read(), "it has not moved since");
+}
+
+#[test]
+fn a_pause_is_over_when_the_broker_closes_the_connection() {
+    let (broker, now) = (broker(), Instant::now());
+    let mut consumer = consume(&broker, now);
+    let mut publisher = opened(&broker, now, 0, false);
+    (0..4).for_each(|_| publisher.receive(&publish_to("q", 4000), now));
+    assert!(sent(&mut consumer).is_empty());
+    consumer.advance(now);
+    sent(&mut consumer);
+    consumer.advance(now);
+    publisher.receive(&publish_to("q", 1000), now);
+    assert!(!publisher.wants_read());
+
+    broker.close_connections("the broker stops");
+    publisher.advance(now);
+    assert!(publisher.wants_read(), "the answer is awaited at once");
+    let mut close_ok = Vec::new();
+    let answer = AMQPClass::Connection(connection::AMQPMethod::CloseOk(connection::CloseOk {}));
+    method::encode(&mut close_ok, 0, &answer);
+    publisher.receive(&close_ok, now);
+    assert_eq!(sent(&mut publisher), [(10, 50)]);
+    assert!(publisher.is_finished());
 }

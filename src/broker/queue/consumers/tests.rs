@@ -60,6 +60,22 @@ fn the_first_consumer_alone_is_active_and_waits_at_its_prefetch() {
 }
 
 #[test]
+fn a_standby_has_no_credit() {
+    let mut consumers = Consumers::new(Activation::Single);
+    assert!(!consumers.have_credit(), "there is none");
+    let active = consumers.add(with_prefetch(10));
+    consumers.add(ConsumerOptions::default());
+    for taken in 0..10 {
+        assert!(consumers.have_credit());
+        assert_eq!(consumers.taken(), taken);
+        deliver(&mut consumers);
+    }
+    assert!(!consumers.have_credit(), "nobody waits for the standby");
+    consumers.settled(active);
+    assert!(consumers.have_credit());
+}
+
+#[test]
 fn the_highest_priority_then_the_oldest_takes_over() {
     let mut consumers = Consumers::new(Activation::Single);
     let first = consumers.add(ConsumerOptions::default());
