@@ -185,7 +185,10 @@ impl Connection {
                     .get_mut(&frame.channel)
                     .ok_or_else(|| channel_not_open(MethodId::default()))?;
                 channel.content(session, &mut self.output, frame)?;
-                self.block_if_alarmed();
+                // A body that was begun is finished: only whole can it go to the disk.
+                if frame.kind == FrameKind::Header {
+                    self.block_if_alarmed();
+                }
                 Ok(())
             }
         }

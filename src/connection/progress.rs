@@ -131,7 +131,7 @@ impl Connection {
                 !durable.wake_when_committed(*sequence, waker)
             }
             Some(Wait::Get { is_due, .. }) => *is_due,
-            Some(Wait::Pressure) => {
+            Some(Wait::Pressure { .. }) => {
                 let stores = [durable, &session.broker.stores.spill];
                 let has_moved = stores.iter().any(|store| {
                     let next = Sequence(store.committed().0 + 1);
@@ -288,7 +288,7 @@ impl Connection {
         }
     }
 
-    /// While an alarm stands, a connection that publishes is not read on.
+    /// While an alarm stands, a connection that begins to publish a message is not read on.
     pub(super) fn block_if_alarmed(&mut self) {
         if !self.broker.alarms.any() {
             return;
@@ -341,14 +341,20 @@ impl Connection {
                     channel.go_on(session, &mut self.output, &rest);
                 }
             }
-            Some(Wait::Pressure) if !session.is_under_pressure() => {}
+            Some(Wait::Pressure { next }) if !session.is_under_pressure() => {
+                session.arrived.clear();
+                session.wait = next.map(Wait::Place);
+            }
             Some(Wait::Alarm) if !self.is_blocked => {}
-            Some(Wait::Place(place)) if place.is_granted() => {}
+            // While an alarm stands, nothing is begun.
+            Some(Wait::Place(place)) if place.is_granted() => self.block_if_alarmed(),
             still => session.wait = still,
         }
-        let is_over = session.wait.is_none();
+        let is_over = self
+            .session
+            .as_ref()
+            .is_some_and(|session| session.wait.is_none());
         if is_over {
-            session.arrived = None;
             self.flush();
         }
         is_over

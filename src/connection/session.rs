@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use amq_protocol::protocol::{AMQPClass, basic};
 
-use crate::amqp::method;
+use crate::amqp::method::{self, MethodId};
+use crate::amqp::reply_code::ReplyCode;
 use crate::broker::arrivals::Place;
 use crate::broker::census::Opened;
 use crate::broker::live_queue::LiveQueue;
@@ -19,7 +20,7 @@ use crate::broker::{Broker, ConnectionId};
 use crate::store::Sequence;
 
 use super::batch::Batch;
-use super::error::Denied;
+use super::error::{Denied, Failure, channel};
 use super::handshake::Capabilities;
 use super::settings::Settings;
 use super::withheld::Withheld;
@@ -54,8 +55,11 @@ pub enum Wait {
         /// What is left to do then.
         rest: Rest,
     },
-    /// Until less is pending at the stores.
-    Pressure,
+    /// Until less is pending at the stores, and then for room.
+    Pressure {
+        /// That of a large body which was announced meanwhile.
+        next: Option<Arc<Place>>,
+    },
     /// Until no resource alarm stands.
     Alarm,
     /// Until there is room for a large body.
@@ -106,8 +110,8 @@ pub struct Session {
     pub exclusive_queues: Vec<Arc<LiveQueue>>,
     /// Why no further frame is worked off.
     pub wait: Option<Wait>,
-    /// The place of a large body that has come, until the stores can take the next.
-    pub arrived: Option<Arc<Place>>,
+    /// The places of large bodies that have come, until the stores can take the next.
+    pub arrived: Vec<Arc<Place>>,
     next_source: u64,
 }
 
@@ -143,7 +147,7 @@ impl Session {
             withheld: Withheld::default(),
             exclusive_queues: Vec::new(),
             wait: None,
-            arrived: None,
+            arrived: Vec::new(),
             next_source: 0,
         }
     }
@@ -241,19 +245,47 @@ impl Session {
 
     /// Hands what was gathered to the queues; waits if the stores can not keep up.
     pub fn flush(&mut self) -> Option<Sequence> {
-        if self.batch.is_empty() {
-            self.arrived = None;
-            return None;
+        let mut sequence = None;
+        if !self.batch.is_empty() {
+            sequence = self.batch.flush();
+            // Who adds nothing need not wait. Dead letters that others are made of are not noticed here: so there is
+            // an end.
+            let times = if self.batch.take_reached_store() { 1 } else { 2 };
+            if self.has_pending(times) && self.wait.is_none() {
+                self.wait = Some(Wait::Pressure { next: None });
+            }
         }
-        let sequence = self.batch.flush();
-        // Who adds nothing need not wait. Dead letters that others are made of are not noticed here: so there is an end.
-        let times = if self.batch.take_reached_store() { 1 } else { 2 };
-        if self.has_pending(times) && self.wait.is_none() {
-            self.wait = Some(Wait::Pressure);
-        } else {
-            self.arrived = None;
+        if !matches!(self.wait, Some(Wait::Pressure { .. })) {
+            self.arrived.clear();
         }
         sequence
+    }
+
+    /// Asks for room for a large body, and waits for it if need be. What came before it is handed on first: else a
+    /// connection that is never done would have its room for ever.
+    ///
+    /// # Errors
+    /// When there is none, and the connection can not wait because others of its bodies have come in part.
+    pub fn reserve(&mut self, bytes: u64) -> Result<Arc<Place>, Failure> {
+        self.flush();
+        let Some(place) = self.broker.arrivals.ask(self.id, bytes) else {
+            let explanation =
+                "no room for a large message while the connection sends others on other channels";
+            return Err(channel(
+                ReplyCode::ContentTooLarge,
+                explanation,
+                MethodId::PUBLISH,
+            ));
+        };
+        let place = Arc::new(place);
+        if !place.is_granted() {
+            let next = Arc::clone(&place);
+            self.wait = Some(match self.wait {
+                Some(Wait::Pressure { .. }) => Wait::Pressure { next: Some(next) },
+                _ => Wait::Place(next),
+            });
+        }
+        Ok(place)
     }
 
     /// Whether more waits for the disk than publishers may add to.

@@ -3,6 +3,7 @@
 mod accounts;
 mod moves;
 mod pace;
+mod places;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crate::broker::arrivals::Place;
 use crate::message::MessageBuilder;
 
 use super::super::error::{Failure, bad_properties, connection};
-use super::super::session::{Session, Wait};
+use super::super::session::Session;
 
 const ID: MethodId = MethodId::PUBLISH;
 
@@ -79,11 +79,7 @@ impl Incoming {
         let reserve = if is_kept && !is_large { usize::MAX } else { 0 };
         self.builder.header(size, header.properties, reserve);
         if is_kept && is_large {
-            let place = Arc::new(session.broker.arrivals.ask(session.id, size));
-            if !place.is_granted() {
-                session.wait = Some(Wait::Place(Arc::clone(&place)));
-            }
-            self.place = Some(place);
+            self.place = Some(session.reserve(size)?);
         }
         Ok(())
     }

@@ -77,8 +77,12 @@ impl Channel {
         if incoming.is_whole() {
             let mut incoming = self.incoming.take().expect("it is there");
             check_size(incoming.received, session)?;
-            session.arrived = incoming.place.take();
+            let place = incoming.place.take();
+            if let Some(place) = &place {
+                place.whole();
+            }
             self.publish(session, output, &mut incoming.builder, incoming.mandatory)?;
+            session.arrived.extend(place);
         }
         Ok(())
     }
