@@ -15,7 +15,7 @@ use clap::Parser;
 use leveret::bench;
 use leveret::broker::password::PasswordHash;
 use leveret::config::{Config, ConfigError, SAMPLE};
-use leveret::server::{self, Findings};
+use leveret::server::{self, Findings, ServerError};
 use mimalloc::MiMalloc;
 
 use crate::cli::{Arguments, Command, DefinitionsCommand};
@@ -51,6 +51,10 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             complain(error.as_ref());
+            let error = error.downcast_ref::<ServerError>();
+            if let (None, Some(advice)) = (&arguments.command, error.and_then(ServerError::advice)) {
+                say(advice);
+            }
             ExitCode::FAILURE
         }
     }

@@ -3,10 +3,10 @@
 mod data_directory;
 mod declared;
 mod definitions;
+mod error;
 mod reload;
 mod time;
 
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -21,15 +21,14 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
 use crate::broker::limits::NodeLimits;
-use crate::broker::policy::{Policy, PolicyError, PolicyKind};
+use crate::broker::policy::{Policy, PolicyKind};
 use crate::broker::queue::level::Window;
 use crate::broker::vhost::Stores;
-use crate::broker::{Broker, Parts, RecoverError};
+use crate::broker::{Broker, Parts};
 use crate::config::{Config, Identity, Sources, Storage, Synchronous};
 use crate::connection::Settings;
 use crate::connection::sasl::Mechanism;
-use crate::definitions::DefinitionsError;
-use crate::net::{BindError, Entrance, Listener, TlsError, Transport};
+use crate::net::{BindError, Entrance, Listener, Transport};
 use crate::password_checker::PasswordChecker;
 use crate::resources::{self, Resources};
 use crate::store::sqlite::{Durability, SqliteStore, StoreSettings};
@@ -39,62 +38,11 @@ use reload::Reload;
 
 pub use data_directory::{Findings, backup, restore, verify};
 pub use definitions::{Imported, export_definitions, import_definitions};
+pub use error::ServerError;
 pub use reload::SetLog;
 
 /// How long connections get to close when the broker stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Why the broker did not start, or had to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ServerError {
-    /// The store can not be used, or failed while the broker ran.
-    #[error("the store failed")]
-    Store(#[source] Arc<StoreError>),
-    /// What is stored does not go with the configuration.
-    #[error("cannot take over what is stored")]
-    Recover(#[from] RecoverError),
-    /// An address can not be listened on.
-    #[error(transparent)]
-    Bind(#[from] BindError),
-    /// The certificates can not be used.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// A policy of the configuration can not be used.
-    #[error("cannot use policy {name:?}")]
-    Policy {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: PolicyError,
-    },
-    /// A file of definitions can not be read.
-    #[error("cannot read the definitions in {file}")]
-    DefinitionsFile {
-        /// Its name.
-        file: String,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A file of definitions can not be imported; nothing of it was.
-    #[error("cannot import {file}")]
-    Definitions {
-        /// Its name.
-        file: String,
-        /// Why.
-        source: DefinitionsError,
-    },
-    /// The data directory holds no broker's data.
-    #[error("there is no data in {0}")]
-    NothingStored(String),
-    /// The system refused something at start.
-    #[error("cannot {operation}")]
-    System {
-        /// What.
-        operation: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
 
 /// Looks at the files that the configuration names, beyond what the configuration itself can check.
 ///

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use leveret::store::sqlite::verify;
 use rand::rngs::StdRng;
@@ -13,12 +13,16 @@ use tempfile::TempDir;
 
 use crate::client::Client;
 use crate::look::{Look, look};
-use crate::support::TestServer;
+use crate::support::{Refusal, TestServer};
 
 const QUEUES: [&str; 3] = ["short", "long", "acked"];
 const MESSAGES: u32 = 40;
-/// Bytes changed, one at a time; under one in ten the binary is started as well.
+/// Bytes changed, one at a time.
 const CHANGES: u32 = 150;
+/// Kinds of places: the first page's header, that of any page, anywhere three times.
+const PLACES: u32 = 5;
+/// One of so many is shown to the binary as well. No multiple of what the kinds of places go by.
+const CHANGES_PER_START: u32 = 7;
 
 /// A directory with all kinds of rows, and the bytes of its database.
 fn prepare() -> (TempDir, Vec<u8>) {
@@ -60,44 +64,66 @@ fn with_change(bytes: &[u8], place: usize, bits: u8) -> TempDir {
     directory
 }
 
-/// Starts the binary on what `look` could not open: it ends with a reason.
-fn expect_refusal(directory: &Path, what: &str) {
-    let output = Command::new(env!("CARGO_BIN_EXE_leveret"))
-        .args(["--listen", "127.0.0.1:0", "--data-dir"])
-        .arg(directory)
-        .output()
-        .unwrap();
-    let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(!output.status.success(), "{what}: {said}");
-    assert!(
-        !said.contains("panicked") && said.contains("the store failed"),
-        "{what}: {said}"
-    );
-}
-
-/// Starts the binary on what `look` could open, and takes what it serves.
-fn expect_service(directory: &Path, is_sound: bool, what: &str) {
-    let mut server = TestServer::on(directory);
-    for queue in QUEUES {
-        let Ok(mut client) = Client::connect(server.address()) else {
-            break;
-        };
-        if client.ready(queue).is_err() {
-            continue;
+/// Starts the binary on the database: it ends with a reason, or serves what `verify` finds whole, as `look` found it.
+/// Whether it was ready.
+fn start(directory: &Path, is_sound: bool, found: &Result<Look, String>, what: &str) -> bool {
+    let mut server = match TestServer::try_on(directory) {
+        Ok(server) => server,
+        Err(refusal) => {
+            // A changed name is found only where something else has to be of that name.
+            let is_known = !is_sound || refusal.said.contains("cannot take over what is stored");
+            assert!(is_known, "{what}, which verify does not find: {refusal:?}");
+            expect_reason(&refusal, what);
+            return false;
         }
-        while let Ok(Some(delivery)) = client.get(queue) {
-            let number = u32::from_be_bytes(delivery.body[..4].try_into().unwrap());
-            assert!(
-                is_sound || number < MESSAGES,
-                "{what}: {number} was never published"
-            );
+    };
+    for queue in QUEUES {
+        let Some(numbers) = take(server.address(), queue) else {
+            continue;
+        };
+        if is_sound {
+            // The name of the queue may be what was changed.
+            let found = found.as_ref().map(|found| found.queues.get(queue));
+            assert_eq!(found, Ok(Some(&numbers)), "{what}, in {queue}");
+        } else {
+            let last = numbers.iter().max();
+            assert!(last < Some(&MESSAGES), "{what}: {last:?} was never published");
         }
     }
-    if !server.is_running() {
-        server.logged(&["the store has failed"]);
+    if is_sound {
+        server.stop();
+    } else if !server.is_running() {
+        server.logged(&["ERROR", "the store has failed"]);
     }
     assert!(!server.log().contains("panicked"), "{what}: {}", server.log());
+    true
+}
+
+/// All that can be taken from a queue; `None` if it is not there.
+fn take(address: SocketAddr, queue: &str) -> Option<Vec<u32>> {
+    let mut client = Client::connect(address).ok()?;
+    client.ready(queue).ok()?;
+    let mut numbers = Vec::new();
+    while let Ok(Some(delivery)) = client.get(queue) {
+        numbers.push(u32::from_be_bytes(delivery.body[..4].try_into().unwrap()));
+    }
+    Some(numbers)
+}
+
+/// It ended by itself, and says why and what to do.
+fn expect_reason(refusal: &Refusal, what: &str) {
+    assert_eq!(refusal.status.code(), Some(1), "{what}: {refusal:?}");
+    let said = |part: &str| refusal.said.contains(part);
+    assert!(!said("panicked"), "{what}: {refusal:?}");
+    let is_why = said("leveret: the store failed: ") || said("leveret: cannot take over what is stored: ");
+    let advice = [
+        "leveret verify",
+        "choose another data directory",
+        "newer version",
+        "[[vhosts]]",
+    ];
+    let is_what = advice.into_iter().any(said);
+    assert!(is_why && is_what, "{what}: {refusal:?}");
 }
 
 #[test]
@@ -108,8 +134,9 @@ fn a_database_with_a_byte_changed_is_refused_or_served_as_it_was() {
     println!("seed {seed}");
     let mut random = StdRng::seed_from_u64(seed);
     let mut outcomes: BTreeMap<&str, u32> = BTreeMap::new();
+    let mut starts = BTreeMap::new();
     for turn in 0..CHANGES {
-        let place = match turn % 5 {
+        let place = match turn % PLACES {
             // Where tables begin is what matters most.
             0 => random.random_range(0..100),
             1 => random.random_range(0..bytes.len() / 4096) * 4096 + random.random_range(0..64),
@@ -122,15 +149,13 @@ fn a_database_with_a_byte_changed_is_refused_or_served_as_it_was() {
         let found = look(changed.path());
         let outcome = outcome(&whole, &found, is_sound, &what);
         *outcomes.entry(outcome).or_default() += 1;
-        if turn % 10 == 0 {
+        if turn % CHANGES_PER_START == 0 {
             let changed = with_change(&bytes, place, bits);
-            match found {
-                Err(_) => expect_refusal(changed.path(), &what),
-                Ok(_) => expect_service(changed.path(), is_sound, &what),
-            }
+            let is_ready = start(changed.path(), is_sound, &found, &what);
+            *starts.entry((turn % PLACES, is_ready)).or_insert(0) += 1;
         }
     }
-    println!("{outcomes:?}");
+    println!("{outcomes:?}; starts by kind of place, and whether they came to something: {starts:?}");
 }
 
 fn outcome(whole: &Look, found: &Result<Look, String>, is_sound: bool, what: &str) -> &'static str {

@@ -5,10 +5,10 @@
 #![allow(dead_code, reason = "each test program uses its own part of this")]
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -64,7 +64,21 @@ impl TestServer {
 
     /// Starts a broker with the built-in defaults on this directory, which stays.
     pub fn on(directory: &Path) -> Self {
-        let started = spawn(directory, None, "127.0.0.1:0", &[]);
+        Self::of(spawn(directory, None, "127.0.0.1:0", &[]), directory)
+    }
+
+    /// The same with a directory that it may refuse. Its log has what it says to anybody, panics too.
+    pub fn try_on(directory: &Path) -> Result<Self, Refusal> {
+        let mut command = command(directory, None, "127.0.0.1:0", &[]);
+        let (said, saying) = io::pipe().unwrap();
+        command.stdout(saying.try_clone().unwrap()).stderr(saying);
+        let child = command.spawn().unwrap();
+        // It has the other end of the pipe.
+        drop(command);
+        Ok(Self::of(ready(child, said)?, directory))
+    }
+
+    fn of(started: Started, directory: &Path) -> Self {
         Self {
             child: started.child,
             address: started.address,
@@ -229,6 +243,14 @@ impl Drop for TestServer {
     }
 }
 
+/// How a start ended that came to nothing.
+#[derive(Debug)]
+pub struct Refusal {
+    pub status: ExitStatus,
+    /// The lines that it said.
+    pub said: String,
+}
+
 /// A broker that is ready.
 struct Started {
     child: Child,
@@ -257,7 +279,13 @@ fn command(
 fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(String, String)]) -> Started {
     let mut command = command(directory, config, listen, environment);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let log = child.stdout.take().unwrap();
+    ready(child, log).expect("the broker says that it is ready")
+}
+
+/// Waits until a broker says that it is ready, or ends.
+fn ready(mut child: Child, log: impl Read + Send + 'static) -> Result<Started, Refusal> {
+    let lines = BufReader::new(log).lines();
     let (ready, is_ready) = mpsc::channel();
     let log = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&log);
@@ -270,15 +298,19 @@ fn spawn(directory: &Path, config: Option<&Path>, listen: &str, environment: &[(
             kept.lock().unwrap().push(line);
         }
     });
-    let line = is_ready
-        .recv_timeout(DEADLINE)
-        .expect("the broker says that it is ready");
-    Started {
+    let Ok(line) = is_ready.recv_timeout(DEADLINE) else {
+        // It has ended, or is stuck: then it is not its own status that is told.
+        drop(child.kill());
+        let status = child.wait().unwrap();
+        let said = log.lock().unwrap().join("\n");
+        return Err(Refusal { status, said });
+    };
+    Ok(Started {
         child,
         address: address_in(&line, "listeners").expect("the line names the listeners"),
         tls_address: address_in(&line, "tls_listeners"),
         log,
-    }
+    })
 }
 
 /// The first address of these listeners in the line, which is text or JSON.
