@@ -10,6 +10,7 @@ use amq_protocol::protocol::{AMQPClass, tx};
 use leveret::store::sqlite::verify;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -288,4 +289,86 @@ fn a_broker_says_what_its_log_lacks_and_serves_the_rest() {
     leveret(directory.path(), &["verify"]).unwrap();
     let server = TestServer::on(directory.path());
     assert!(!server.log().contains("write-ahead log"), "{}", server.log());
+}
+
+/// The files of a broker that were copied one after another, the log first: before the copy of the others, pages that
+/// it lacks were moved to the database. All of them, or with a reader some.
+fn copied_in_turn(has_reader: bool) -> TempDir {
+    let mut server = TestServer::start();
+    let database = server.directory().join("leveret.db");
+    let mut client = Client::connect(server.address()).unwrap();
+    client.declare("one", true).unwrap();
+    client.select_confirms().unwrap();
+    let mut publish = |numbers: std::ops::Range<u32>| {
+        for number in numbers {
+            client.publish("", "one", true, &long(number));
+            client.wait_for_confirms().unwrap();
+        }
+    };
+    publish(0..BEFORE);
+    let directory = TempDir::new().unwrap();
+    let log = "leveret.db-wal";
+    fs::copy(server.directory().join(log), directory.path().join(log)).unwrap();
+    publish(BEFORE..2 * BEFORE);
+    let reader = Connection::open(&database).unwrap();
+    if has_reader {
+        reader
+            .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
+            .unwrap();
+        publish(2 * BEFORE..3 * BEFORE);
+    }
+    let checkpoint = Connection::open(&database).unwrap();
+    checkpoint
+        .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+        .unwrap();
+    server.kill();
+    for file in ["leveret.db", "leveret.db-shm"] {
+        fs::copy(server.directory().join(file), directory.path().join(file)).unwrap();
+    }
+    directory
+}
+
+/// Neither a start nor `verify` goes on, however often; returns what the start says.
+fn expect_out_of_step(directory: &Path) -> String {
+    let refuse = || {
+        let problem = leveret(directory, &["verify"]).unwrap_err();
+        let refusal = TestServer::try_on(directory).map(drop).unwrap_err();
+        assert_eq!(refusal.status.code(), Some(1), "{refusal:?}");
+        for said in [&problem, &refusal.said] {
+            assert!(
+                said.contains("the database already has them, so that the two do not fit together"),
+                "{said}"
+            );
+        }
+        refusal.said
+    };
+    refuse();
+    refuse()
+}
+
+#[test]
+fn a_database_newer_than_its_log_is_refused_and_serves_all_without_it() {
+    let directory = copied_in_turn(false);
+    let said = expect_out_of_step(directory.path());
+    assert!(
+        said.contains("set the files that end with -wal and -shm aside, and start again"),
+        "{said}"
+    );
+    for file in ["leveret.db-wal", "leveret.db-shm"] {
+        fs::remove_file(directory.path().join(file)).unwrap();
+    }
+    leveret(directory.path(), &["verify"]).unwrap();
+    let server = TestServer::on(directory.path());
+    let mut client = Client::connect(server.address()).unwrap();
+    for number in 0..2 * BEFORE {
+        assert_eq!(client.get("one").unwrap().unwrap().body, long(number));
+    }
+    assert!(client.get("one").unwrap().is_none());
+}
+
+#[test]
+fn a_database_newer_than_its_log_and_not_complete_is_refused_for_good() {
+    let directory = copied_in_turn(true);
+    let said = expect_out_of_step(directory.path());
+    assert!(said.contains("restore a backup"), "{said}");
 }
