@@ -9,6 +9,8 @@ mod memory;
 #[allow(dead_code, reason = "the simulation uses all of it")]
 #[path = "../simulation/node.rs"]
 mod node;
+#[path = "../support/options.rs"]
+mod options;
 mod targets;
 #[allow(dead_code, reason = "the simulation uses all of it")]
 #[path = "../simulation/wire.rs"]
@@ -17,59 +19,10 @@ mod wire;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
-use std::{env, fs, thread};
+use std::{fs, thread};
 
+use options::Options;
 use targets::{TARGETS, Target};
-
-/// What the command line asks for.
-#[derive(Default)]
-struct Options {
-    /// Targets, all if there is none; and files.
-    words: Vec<String>,
-    mutants: Option<u64>,
-    from: u64,
-    /// Cargo asks for a list of tests.
-    is_list: bool,
-}
-
-impl Options {
-    /// Options of Rust's own test programs are passed over.
-    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut options = Self::default();
-        while let Some(argument) = arguments.next() {
-            let mut number = || {
-                let text = arguments.next().unwrap_or_default();
-                text.parse()
-                    .unwrap_or_else(|_| panic!("{argument} needs a number, not '{text}'"))
-            };
-            match &*argument {
-                "--mutants" => options.mutants = Some(number()),
-                "--from" => options.from = number(),
-                "--list" => options.is_list = true,
-                "--test-threads" | "--color" | "--format" | "--skip" => {
-                    arguments.next();
-                }
-                other if other.starts_with('-') => {}
-                _ => options.words.push(argument),
-            }
-        }
-        options
-    }
-
-    fn files(&self) -> Vec<&str> {
-        let words = self.words.iter().map(String::as_str);
-        words.filter(|word| Path::new(word).is_file()).collect()
-    }
-
-    fn wants(&self, target: &Target) -> bool {
-        let mut filters = self
-            .words
-            .iter()
-            .filter(|word| !Path::new(word).is_file())
-            .peekable();
-        filters.peek().is_none() || filters.any(|filter| target.name.contains(filter.as_str()))
-    }
-}
 
 /// Keeps the input at which a target fails.
 struct Kept<'a> {
@@ -114,8 +67,9 @@ fn run_all(target: &Target, options: &Options) -> u64 {
     for seed in &seeds {
         run(target, seed);
     }
-    let mutants = options.mutants.unwrap_or(target.mutants);
-    for number in options.from..options.from + mutants {
+    let mutants = options.value("--mutants").unwrap_or(target.mutants);
+    let from: u64 = options.value("--from").unwrap_or(0);
+    for number in from..from + mutants {
         let of = |number: u64| &seeds[usize::try_from(number % seeds.len() as u64).expect("few")];
         let other = of(number.wrapping_mul(0x9E37_79B9) >> 7);
         run(target, &target.layout.mutant(of(number), other, number));
@@ -124,14 +78,14 @@ fn run_all(target: &Target, options: &Options) -> u64 {
 }
 
 fn main() -> ExitCode {
-    let options = Options::read(env::args().skip(1));
-    for target in TARGETS.iter().filter(|target| options.wants(target)) {
+    let mut options = Options::read(&["--mutants", "--from"]);
+    let files = options.take(|word| Path::new(word).is_file());
+    for target in options.wanted(&TARGETS, |target| target.name) {
         if options.is_list {
             println!("{}: test", target.name);
             continue;
         }
         let begun = Instant::now();
-        let files = options.files();
         for file in &files {
             run(target, &fs::read(file).expect("it can be read"));
         }

@@ -12,17 +12,20 @@ mod coverage;
 mod exact;
 mod moves;
 mod node;
+#[path = "../support/options.rs"]
+#[allow(dead_code, reason = "others take files")]
+mod options;
 mod wire;
 
 use std::num::NonZeroUsize;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::ScopedJoinHandle;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::Instant;
-use std::{env, thread};
 
 use coverage::Coverage;
+use options::Options;
 
 /// A kind of history.
 struct Kind {
@@ -62,53 +65,10 @@ const KINDS: [Kind; 3] = [
     },
 ];
 
-/// What the command line asks for.
-#[derive(Default)]
-struct Options {
-    /// Kinds of histories; all if there is none.
-    filters: Vec<String>,
-    seeds: Option<u64>,
-    seed: Option<u64>,
-    from: u64,
-    /// Cargo asks for a list of tests.
-    is_list: bool,
-}
-
-impl Options {
-    /// Options of Rust's own test programs are passed over.
-    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut options = Self::default();
-        while let Some(argument) = arguments.next() {
-            let mut number = || {
-                let text = arguments.next().unwrap_or_default();
-                text.parse()
-                    .unwrap_or_else(|_| panic!("{argument} needs a number, not '{text}'"))
-            };
-            match &*argument {
-                "--seeds" => options.seeds = Some(number()),
-                "--seed" => options.seed = Some(number()),
-                "--from" => options.from = number(),
-                "--list" => options.is_list = true,
-                "--test-threads" | "--color" | "--format" | "--skip" => {
-                    arguments.next();
-                }
-                other if other.starts_with('-') => {}
-                _ => options.filters.push(argument),
-            }
-        }
-        options
-    }
-
-    /// How many histories to run, besides the regressions.
-    fn count(&self, kind: &Kind) -> u64 {
-        let one = self.seed.map(|_| 1);
-        one.or(self.seeds).unwrap_or(kind.seeds)
-    }
-
-    fn wants(&self, kind: &Kind) -> bool {
-        let mut filters = self.filters.iter();
-        self.filters.is_empty() || filters.any(|filter| kind.name.contains(filter.as_str()))
-    }
+/// How many histories to run, besides the regressions.
+fn count(kind: &Kind, options: &Options) -> u64 {
+    let one = options.value::<u64>("--seed").map(|_| 1);
+    one.or(options.value("--seeds")).unwrap_or(kind.seeds)
 }
 
 /// Says which history failed, and lets the others stop.
@@ -130,15 +90,12 @@ impl Drop for Named<'_> {
 
 /// Runs histories on all cores; false if one has failed.
 fn run(kind: &Kind, options: &Options, coverage: &Mutex<Coverage>) -> bool {
-    let seeds = if options.seed.is_some() {
-        &[]
-    } else {
-        kind.regressions
-    };
-    let from = options.seed.unwrap_or(options.from);
+    let one: Option<u64> = options.value("--seed");
+    let seeds = if one.is_some() { &[] } else { kind.regressions };
+    let from = one.or(options.value("--from")).unwrap_or(0);
     let next = AtomicU64::new(0);
     let has_failed = AtomicBool::new(false);
-    let total = seeds.len() as u64 + options.count(kind);
+    let total = seeds.len() as u64 + count(kind, options);
     let work = || {
         let mut mine = Coverage::default();
         while !has_failed.load(Ordering::Relaxed) {
@@ -155,7 +112,7 @@ fn run(kind: &Kind, options: &Options, coverage: &Mutex<Coverage>) -> bool {
                 seed,
                 has_failed: &has_failed,
             };
-            (kind.run)(seed, options.seed.is_some(), &mut mine);
+            (kind.run)(seed, one.is_some(), &mut mine);
         }
         coverage.lock().expect("nobody panics with it").add(&mine);
     };
@@ -171,9 +128,9 @@ fn run(kind: &Kind, options: &Options, coverage: &Mutex<Coverage>) -> bool {
 }
 
 fn main() -> ExitCode {
-    let options = Options::read(env::args().skip(1));
+    let options = Options::read(&["--seeds", "--seed", "--from"]);
     let mut is_well = true;
-    for kind in KINDS.iter().filter(|kind| options.wants(kind)) {
+    for kind in options.wanted(&KINDS, |kind| kind.name) {
         if options.is_list {
             println!("{}: test", kind.name);
             continue;
@@ -183,7 +140,7 @@ fn main() -> ExitCode {
         let passed = run(kind, &options, &coverage);
         let coverage = coverage.into_inner().expect("nobody panics with it");
         println!("{coverage}");
-        let count = options.count(kind);
+        let count = count(kind, &options);
         let seconds = begun.elapsed().as_secs_f32();
         let outcome = if passed { "ok" } else { "FAILED" };
         println!("{}: {count} histories in {seconds:.1} s: {outcome}", kind.name);

@@ -18,6 +18,9 @@ mod lanes;
 #[allow(dead_code, reason = "the durability tests use all of it")]
 mod methods;
 mod operator;
+#[path = "../support/options.rs"]
+#[allow(dead_code, reason = "others take files")]
+mod options;
 mod picture;
 mod probe;
 mod publisher;
@@ -31,7 +34,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU32;
 use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::{fs, thread};
 
 use tempfile::TempDir;
 
@@ -40,6 +43,7 @@ use crate::consumer::Post;
 use crate::gauge::{Row, descriptors};
 use crate::lanes::LANES;
 use crate::operator::{Action, Operator};
+use crate::options::Options;
 use crate::scene::Scene;
 use crate::support::{TestServer, leveret};
 
@@ -85,45 +89,6 @@ const fn leaving(seconds: u64) -> Post {
     }
 }
 
-/// What the command line asks for.
-struct Options {
-    minutes: f64,
-    load: f64,
-    picture: Option<PathBuf>,
-    /// Cargo asks for a list of tests.
-    is_list: bool,
-}
-
-impl Options {
-    /// Options of Rust's own test programs are passed over.
-    fn read(mut arguments: impl Iterator<Item = String>) -> Self {
-        let mut minutes = None;
-        let mut load = None;
-        let mut picture = None;
-        let mut is_list = false;
-        while let Some(argument) = arguments.next() {
-            let mut number = || {
-                let text = arguments.next().unwrap_or_default();
-                text.parse()
-                    .unwrap_or_else(|_| panic!("{argument} needs a number, not '{text}'"))
-            };
-            match &*argument {
-                "--minutes" => minutes = Some(number()),
-                "--load" => load = Some(number()),
-                "--picture" => picture = arguments.next().map(PathBuf::from),
-                "--list" => is_list = true,
-                _ => {}
-            }
-        }
-        Self {
-            minutes: minutes.unwrap_or(0.25),
-            load: load.unwrap_or(if minutes.is_some() { 1.0 } else { 0.2 }),
-            picture,
-            is_list,
-        }
-    }
-}
-
 /// What is left of a run.
 struct Outcome {
     rows: Vec<Row>,
@@ -132,24 +97,26 @@ struct Outcome {
 }
 
 fn main() -> ExitCode {
-    let options = Options::read(env::args().skip(1));
-    if options.is_list {
-        println!("everything_at_once: test");
-        return ExitCode::SUCCESS;
+    let options = Options::read(&["--minutes", "--load", "--picture"]);
+    for name in options.wanted(&["everything_at_once"], |name| name) {
+        if options.is_list {
+            println!("{name}: test");
+            return ExitCode::SUCCESS;
+        }
     }
+    let minutes: Option<f64> = options.value("--minutes");
+    let load = options
+        .value("--load")
+        .unwrap_or(if minutes.is_some() { 1.0 } else { 0.2 });
     books::prove();
     figures::prove();
-    let seconds = options.minutes * 60.0;
+    let seconds = minutes.unwrap_or(0.25) * 60.0;
     let mut server = TestServer::with_config(&operator::configuration(0));
     let base = descriptors(server.pid()).expect("the broker is up");
     let mut declarer = Client::connect(server.address()).expect("the broker is up");
     topology::declare(&mut declarer).expect("all can be declared");
     drop(declarer);
-    let scene = Scene::new(
-        server.address(),
-        options.load,
-        Duration::from_secs_f64(seconds / 12.0),
-    );
+    let scene = Scene::new(server.address(), load, Duration::from_secs_f64(seconds / 12.0));
     scene.allow_length(operator::length_max(0));
     let temporary = TempDir::new().expect("there can be a directory");
     println!("broker {} on {}", server.pid(), server.directory().display());
@@ -174,9 +141,9 @@ fn main() -> ExitCode {
     });
     println!("{kinds:?}: {counts:?}");
     println!("{}", scene.summary());
-    if let Some(path) = &options.picture {
+    if let Some(path) = options.value::<PathBuf>("--picture") {
         let title = title();
-        picture::draw(path, &title, &outcome.rows, &outcome.events).expect("the picture can be written");
+        picture::draw(&path, &title, &outcome.rows, &outcome.events).expect("the picture can be written");
         fs::write(path.with_extension("csv"), figures::csv(&outcome.rows))
             .expect("the figures can be written");
     }
