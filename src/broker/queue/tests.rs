@@ -14,7 +14,9 @@ use super::consumers::{Activation, ConsumerSlot};
 use super::effects::DeliveryHandle;
 use super::level::{LevelId, Window};
 use super::settings::{DeadLetterTarget, DelayedRetry, Overflow, QueueSettings, RetryKind};
-use super::{QueueOptions, Settlement};
+use super::{Origin, Queue, QueueOptions, Settlement};
+use crate::clock::Timestamp;
+use crate::store::Position;
 
 use model::OFFER_INTERVAL;
 
@@ -156,6 +158,24 @@ fn plain_settings() -> QueueSettings {
         dead_letter: Some(dead_letters()),
         ..QueueSettings::default()
     }
+}
+
+/// A transient queue that is new.
+fn empty_queue(window: Window, settings: QueueSettings, now: Timestamp) -> Queue {
+    let options = QueueOptions {
+        durable: false,
+        is_quorum: false,
+        auto_delete: false,
+        activation: Activation::All,
+        max_priority: 0,
+        window,
+    };
+    let origin = Origin {
+        levels: Vec::new(),
+        next: Position(0),
+        seen_before: Position(0),
+    };
+    Queue::new(options, settings, origin, now)
 }
 
 /// A queue without any argument.

@@ -4,10 +4,7 @@ use super::*;
 use crate::broker::headroom::Allowance;
 use crate::broker::queue::consumers::ConsumerOptions;
 use crate::broker::queue::effects::Effects;
-use crate::broker::queue::{Origin, Queue};
-use crate::clock::Timestamp;
 use crate::message::Message;
-use crate::store::Position;
 
 const NOW: Timestamp = Timestamp::from_millis(1_000);
 
@@ -17,23 +14,11 @@ const SHORT: Allowance = Allowance {
 };
 
 pub(super) fn queue(settings: QueueSettings, messages: usize, bytes: usize) -> (Queue, Effects) {
-    let options = QueueOptions {
-        durable: false,
-        is_quorum: false,
-        auto_delete: false,
-        activation: Activation::All,
-        max_priority: 0,
-        window: Window {
-            messages: 1 << 20,
-            bytes: 1 << 30,
-        },
+    let window = Window {
+        messages: 1 << 20,
+        bytes: 1 << 30,
     };
-    let origin = Origin {
-        levels: Vec::new(),
-        next: Position(0),
-        seen_before: Position(0),
-    };
-    let (mut queue, mut effects) = (Queue::new(options, settings, origin, NOW), Effects::default());
+    let (mut queue, mut effects) = (empty_queue(window, settings, NOW), Effects::default());
     let message = Message::new(b"", b"q", &[0, 0], &vec![0; bytes]);
     for _ in 0..messages {
         assert!(queue.publish(message.clone(), NOW, &mut effects));

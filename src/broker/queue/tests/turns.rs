@@ -1,10 +1,9 @@
 //! However much is due at once, a turn lets go of a bounded number of messages, and the rest follows.
 
 use super::*;
+use crate::broker::queue::Got;
 use crate::broker::queue::consumers::ConsumerOptions;
 use crate::broker::queue::effects::{DeathReason, Effects};
-use crate::broker::queue::{Got, Origin, Queue};
-use crate::clock::Timestamp;
 use crate::message::Message;
 use crate::store::{PageEntry, Position};
 
@@ -20,23 +19,11 @@ fn queue(settings: QueueSettings) -> Queue {
 }
 
 fn with_window(messages: usize, settings: QueueSettings) -> Queue {
-    let options = QueueOptions {
-        durable: false,
-        is_quorum: false,
-        auto_delete: false,
-        activation: Activation::All,
-        max_priority: 0,
-        window: Window {
-            messages,
-            bytes: 64 << 20,
-        },
+    let window = Window {
+        messages,
+        bytes: 64 << 20,
     };
-    let origin = Origin {
-        levels: Vec::new(),
-        next: Position(0),
-        seen_before: Position(0),
-    };
-    Queue::new(options, settings, origin, START)
+    empty_queue(window, settings, START)
 }
 
 fn fill(queue: &mut Queue, effects: &mut Effects) {
