@@ -206,6 +206,21 @@ const BLOCKED: (u16, u16) = (10, 60);
 const UNBLOCKED: (u16, u16) = (10, 61);
 const CHANNEL_CLOSE: (u16, u16) = (20, 40);
 
+fn encoded(method: &AMQPClass) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    method::encode(&mut bytes, 1, method);
+    bytes
+}
+
+/// Declares a transient queue.
+fn declare(name: &str) -> Vec<u8> {
+    let declare = queue::Declare {
+        queue: name.into(),
+        ..queue::Declare::default()
+    };
+    encoded(&AMQPClass::Queue(queue::AMQPMethod::Declare(declare)))
+}
+
 #[test]
 fn a_publisher_is_blocked_while_an_alarm_stands_and_then_goes_on() {
     for wants_blocked in [true, false] {

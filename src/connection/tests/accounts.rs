@@ -102,25 +102,6 @@ fn anna(broker: &Arc<Broker>) -> Connection {
     connection
 }
 
-fn declare(name: &str) -> Vec<u8> {
-    let declare = queue::Declare {
-        queue: name.into(),
-        passive: false,
-        durable: false,
-        exclusive: false,
-        auto_delete: false,
-        nowait: false,
-        arguments: FieldTable::default(),
-    };
-    let mut bytes = Vec::new();
-    method::encode(
-        &mut bytes,
-        1,
-        &AMQPClass::Queue(queue::AMQPMethod::Declare(declare)),
-    );
-    bytes
-}
-
 /// Takes what the connection has to say: ids of methods, and of closes code and text.
 fn said(connection: &mut Connection) -> Vec<String> {
     connection.advance(Instant::now());

@@ -108,14 +108,15 @@ impl Scene {
     }
 }
 
-fn encoded(method: &AMQPClass) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    method::encode(&mut bytes, 1, method);
-    bytes
-}
-
 fn basic(method: basic::AMQPMethod) -> Vec<u8> {
     encoded(&AMQPClass::Basic(method))
+}
+
+fn one_at_a_time() -> basic::AMQPMethod {
+    basic::AMQPMethod::Qos(basic::Qos {
+        prefetch_count: 1,
+        global: true,
+    })
 }
 
 fn published(queue: &str, mode: u8) -> Vec<u8> {
@@ -152,13 +153,7 @@ fn a_dead_letter_is_delivered_when_its_move_is_on_disk() {
 #[test]
 fn basic_get_waits_for_the_move() {
     let mut scene = Scene::new();
-    let qos = basic::Qos {
-        prefetch_count: 1,
-        global: true,
-    };
-    scene
-        .reader
-        .receive(&basic(basic::AMQPMethod::Qos(qos)), scene.now);
+    scene.reader.receive(&basic(one_at_a_time()), scene.now);
     scene.reject_one(2);
     assert_eq!(scene.told_when_written(), [QOS_OK, DELIVER]);
     // The queue is open, and its consumer takes no more.
@@ -175,13 +170,9 @@ fn cancel_and_qos_are_answered_behind_what_is_withheld() {
         consumer_tag: "reader".into(),
         nowait: false,
     };
-    let qos = basic::Qos {
-        prefetch_count: 1,
-        global: true,
-    };
     for (method, answer) in [
         (basic::AMQPMethod::Cancel(cancel), CANCEL_OK),
-        (basic::AMQPMethod::Qos(qos), QOS_OK),
+        (one_at_a_time(), QOS_OK),
     ] {
         let mut scene = Scene::new();
         scene.reject_one(2);

@@ -18,15 +18,6 @@ fn publish_to(queue: &str, count: usize) -> Vec<u8> {
 
 fn consume(broker: &Arc<Broker>, now: Instant) -> Connection {
     let mut consumer = opened(broker, now, 0, false);
-    let declare = queue::Declare {
-        queue: "q".into(),
-        passive: false,
-        durable: false,
-        exclusive: false,
-        auto_delete: false,
-        nowait: false,
-        arguments: FieldTable::default(),
-    };
     let consume = basic::Consume {
         queue: "q".into(),
         consumer_tag: "".into(),
@@ -36,9 +27,7 @@ fn consume(broker: &Arc<Broker>, now: Instant) -> Connection {
         nowait: false,
         arguments: FieldTable::default(),
     };
-    let mut bytes = Vec::new();
-    let declare = AMQPClass::Queue(queue::AMQPMethod::Declare(declare));
-    method::encode(&mut bytes, 1, &declare);
+    let mut bytes = declare("q");
     let consume = AMQPClass::Basic(basic::AMQPMethod::Consume(consume));
     method::encode(&mut bytes, 1, &consume);
     consumer.receive(&bytes, now);
