@@ -58,6 +58,9 @@ pub const EVENTS: &[&str] = &[
     "the broker died in the middle of a step",
 ];
 
+/// What is worth meeting often, and how often it has to happen in a run of the default length.
+pub const OFTEN: &[(&str, u64)] = &[("the broker died in the middle of a step", 20)];
+
 /// Counts by the words that say what happened.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage(BTreeMap<&'static str, u64>);

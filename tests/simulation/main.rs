@@ -38,6 +38,8 @@ struct Kind {
     regressions: &'static [u64],
     /// What has to happen in a run of the default length.
     events: &'static [&'static str],
+    /// What has to happen so often.
+    often: &'static [(&'static str, u64)],
 }
 
 const KINDS: [Kind; 3] = [
@@ -48,6 +50,7 @@ const KINDS: [Kind; 3] = [
         // A bound queue is deleted, and the broker dies half-way.
         regressions: &[4151],
         events: &[],
+        often: &[],
     },
     Kind {
         name: "moves",
@@ -55,6 +58,7 @@ const KINDS: [Kind; 3] = [
         seeds: 80,
         regressions: &[],
         events: moves::EVENTS,
+        often: &[],
     },
     Kind {
         name: "exact",
@@ -62,6 +66,7 @@ const KINDS: [Kind; 3] = [
         seeds: exact::SEEDS,
         regressions: exact::REGRESSIONS,
         events: coverage::EVENTS,
+        often: coverage::OFTEN,
     },
 ];
 
@@ -148,6 +153,18 @@ fn main() -> ExitCode {
         if passed && count >= kind.seeds {
             for event in kind.events.iter().filter(|event| coverage.count(event) == 0) {
                 println!("{}: it never happened that {event}", kind.name);
+                is_well = false;
+            }
+            for (event, least) in kind
+                .often
+                .iter()
+                .filter(|(event, least)| coverage.count(event) < *least)
+            {
+                let count = coverage.count(event);
+                println!(
+                    "{}: it happened {count} times, not {least}, that {event}",
+                    kind.name
+                );
                 is_well = false;
             }
         }

@@ -14,7 +14,7 @@ use super::detours::LATE;
 use super::link::Event;
 use super::message::Message;
 use super::model::Model;
-use super::queue::Entry;
+use super::queue::{Entry, Queue};
 use super::remembering::HISTORY;
 use super::stage::{CONFIRM, PLAIN, Stage, TX};
 
@@ -80,6 +80,9 @@ impl Stage {
             1 => now + hours,
             _ => now + self.rng.random_range(0..50),
         };
+        if !self.is_restless && self.rng.random_bool(0.7) {
+            self.read_all();
+        }
         let is_unread = self.model.queues.values().any(|queue| queue.is_unread);
         let window = (!is_unread && self.rng.random_bool(0.7)).then(|| self.work_in_vain());
         if self.model.is_ambiguous {
@@ -100,6 +103,26 @@ impl Stage {
         self.model.step += 1;
         self.declare_queues();
         self.bind_again();
+    }
+
+    /// Gets a message of each queue that may not have read its messages from the disk, so that it does.
+    fn read_all(&mut self) {
+        if self.model.is_small {
+            return;
+        }
+        let place = (self.links[0].number, PLAIN);
+        let may_get =
+            |queue: &&Queue| queue.is_unread && !(queue.spec.is_quorum && queue.spec.is_single_active);
+        let names = self.model.queues.values().filter(may_get);
+        let names: Vec<String> = names.map(|queue| queue.spec.name.clone()).collect();
+        for name in &names {
+            if self.model.is_ambiguous {
+                return;
+            }
+            self.model.step += 1;
+            self.get_from(0, place, name, false);
+            self.compare();
+        }
     }
 
     /// Clients work, and the disk writes some of it. Returns the earliest state that may be left.
@@ -144,15 +167,23 @@ impl Stage {
             self.compare();
         }
         let has_commit = self.window.as_ref().is_some_and(|window| window.has_commit);
-        if !self.is_narrow && !has_commit && !self.model.is_ambiguous && self.rng.random_bool(0.4) {
+        let before = self.node.durable.pending_groups();
+        let chance = if self.is_restless { 0.4 } else { 0.7 };
+        if !self.is_narrow && !has_commit && !self.model.is_ambiguous && self.rng.random_bool(chance) {
             // Much happens at once.
             self.model.step += 1;
-            let millis = self.rng.random_range(10..60);
-            self.pass(millis);
+            let is_wide = !self.is_restless && self.rng.random_bool(0.5) && self.publish_widely();
+            if !is_wide {
+                let millis = self.rng.random_range(10..60);
+                self.pass(millis);
+            }
             self.compare();
         }
         let groups = self.node.durable.pending_groups();
-        let missing = if !self.is_narrow && self.rng.random_bool(0.5) {
+        let of_last = groups.saturating_sub(before);
+        let missing = if !self.is_restless && of_last > 1 && self.rng.random_bool(0.7) {
+            self.rng.random_range(1..of_last)
+        } else if !self.is_narrow && self.rng.random_bool(0.5) {
             self.rng.random_range(0..3).min(groups)
         } else {
             groups - self.rng.random_range(0..=groups)

@@ -109,11 +109,25 @@ pub struct Layout {
     pub queues: Vec<QueueSpec>,
     pub exchanges: Vec<ExchangeSpec>,
     pub bindings: Vec<Binding>,
+    /// What reaches a queue that limits or deduplicates reaches it by one way at a time, so that no order decides.
+    pub is_calm: bool,
 }
 
 impl Settings {
     pub fn overflow(&self) -> Overflow {
         self.overflow.unwrap_or_default()
+    }
+
+    /// Dead letters for the first queue go to the second.
+    pub fn avoid_first(&mut self) {
+        if let Some(Target {
+            routing_key: Some(key),
+            ..
+        }) = &mut self.target
+            && key == FIRST
+        {
+            SECOND.clone_into(key);
+        }
     }
 
     /// What the type adds.
@@ -304,6 +318,10 @@ const HASHES: [usize; 2] = [8, 9];
 /// There were so many in the first histories.
 const NARROW_EXCHANGES: usize = 8;
 
+/// The first two queues, which every history has.
+pub const FIRST: &str = "q0";
+const SECOND: &str = "q1";
+
 /// Gives each key to one queue, by weight.
 pub const SHARES: &str = "shares";
 
@@ -338,6 +356,7 @@ impl Layout {
                 EXCHANGES.to_vec()
             },
             bindings: Vec::new(),
+            is_calm: false,
         };
         let is_shut = |queue: &&QueueSpec| queue.arguments.overflow == Some(Overflow::RejectPublish);
         if let Some(queue) = layout.queues.iter().find(is_shut).filter(|_| !is_narrow) {
@@ -367,6 +386,19 @@ impl Layout {
             }
         }
         layout
+    }
+
+    /// Makes it calm: only the first queue has limits and deduplicates, and no dead letter gets there.
+    pub fn calm_down(&mut self) {
+        self.is_calm = true;
+        for (index, queue) in self.queues.iter_mut().enumerate() {
+            queue.arguments.avoid_first();
+            if index > 0 {
+                (queue.arguments.max_length, queue.arguments.max_bytes) = (None, None);
+                queue.deduplicates = false;
+            }
+        }
+        self.bindings.retain(Binding::is_calm);
     }
 
     /// An exchange that does nothing but route.
@@ -403,12 +435,24 @@ impl Layout {
             _ => KEYS[rng.random_range(0..2)],
         };
         let wants_k = source.kind == ExchangeKind::Headers;
-        Binding {
+        let mut binding = Binding {
             source: source.name.to_owned(),
             destination,
             key: key.to_owned(),
             k: wants_k.then(|| ["x", "y"][rng.random_range(0..2)].to_owned()),
+        };
+        if self.is_calm && !binding.is_calm() {
+            binding.destination = Destination::Queue(SECOND.to_owned());
         }
+        binding
+    }
+}
+
+impl Binding {
+    /// Whether dead letters and delayed messages do not get to the first queue by it.
+    fn is_calm(&self) -> bool {
+        let is_of_publishers = [ONCE, CHANCE, HISTORY].contains(&&*self.source);
+        is_of_publishers || self.destination != Destination::Queue(FIRST.to_owned())
     }
 }
 

@@ -29,7 +29,7 @@ mod volatile;
 use rand::RngExt;
 
 use super::coverage::Coverage;
-use stage::{PLAIN, ROUNDS_MAX, Stage};
+use stage::{Age, PLAIN, ROUNDS_MAX, Stage};
 
 /// Histories that are run by default.
 pub const SEEDS: u64 = 1000;
@@ -44,11 +44,21 @@ pub const REGRESSIONS: &[u64] = &[5, 251, 284, 540, 3002];
 /// deduplication on queues.
 const NARROW: &[u64] = &[5, 251, 284, 540];
 
+/// And those from before there were calm histories.
+const RESTLESS: &[u64] = &[3002];
+
 const STEPS: u64 = 120;
 
 /// One history.
 pub fn run(seed: u64, is_told: bool, coverage: &mut Coverage) {
-    let mut stage = Stage::new(seed, is_told, NARROW.contains(&seed));
+    let age = if NARROW.contains(&seed) {
+        Age::Narrow
+    } else if RESTLESS.contains(&seed) {
+        Age::Restless
+    } else {
+        Age::Now
+    };
+    let mut stage = Stage::new(seed, is_told, age);
     while stage.model.step < STEPS && !stage.model.is_ambiguous {
         stage.step();
     }

@@ -230,9 +230,9 @@ impl Model {
         let queue = self.queue(name);
         let before = queue.ready.len();
         let was_over = queue.is_over_limit();
-        let expired = queue.expire_before(now + 1, letters);
         // What has expired on disk only may push out others before it is read.
-        let is_doubtful = was_over && expired > 0 && queue.is_unread;
+        let is_doubtful = was_over && queue.is_unread && queue.is_order_of_deaths_seen(now);
+        let expired = queue.expire_before(now + 1, letters);
         let mut dropped = 0;
         while queue.is_over_limit() {
             let victim = queue.victim();

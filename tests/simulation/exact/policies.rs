@@ -4,7 +4,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use leveret::broker::policy::{ApplyTo, Policy, PolicyKind};
 use rand::RngExt;
 
-use super::layout::{Overflow, Settings, Target};
+use super::layout::{FIRST, Overflow, Settings, Target};
 use super::model::Model;
 use super::stage::Stage;
 
@@ -191,7 +191,7 @@ impl Stage {
             .all(|queue| queue.arguments.retry.is_none());
         let rng = &mut self.rng;
         let queues = (0..rng.random_range(1..=count)).map(|_| format!("q{}", rng.random_range(0..count)));
-        let queues = queues.collect();
+        let mut queues: Vec<String> = queues.collect();
         let mut settings = Settings {
             ttl: Some([0, 10, 40][rng.random_range(0..3)]),
             ..Settings::default()
@@ -216,6 +216,13 @@ impl Stage {
             }
             if rng.random_bool(0.2) {
                 settings.consumer_timeout = Some(rng.random_range(10..50));
+            }
+        }
+        if self.layout.is_calm {
+            settings.avoid_first();
+            queues.truncate(1);
+            if settings.max_length.is_some() {
+                queues = vec![FIRST.to_owned()];
             }
         }
         PolicySpec {

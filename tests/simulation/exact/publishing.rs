@@ -8,7 +8,8 @@ use super::detours::{LATE, ONCE};
 use super::layout::{CHANCE, KEYS};
 use super::link::Event;
 use super::message::Message;
-use super::stage::{Stage, TX, shown};
+use super::queue::Queue;
+use super::stage::{CONFIRM, Stage, TX, shown};
 use super::transaction::Told;
 use super::volatile::VOLATILE;
 use crate::wire::{Arg, TICKET};
@@ -106,17 +107,7 @@ impl Stage {
                 ..self.message(&exchange, &key, priority)
             };
             message.persistent |= is_by_chance;
-            let args = [
-                TICKET,
-                Arg::Short(&exchange),
-                Arg::Short(&key),
-                Arg::Bits(u8::from(is_mandatory)),
-            ];
-            let mut body = message.id.to_be_bytes().to_vec();
-            body.resize(usize::try_from(message.body_len).expect("small"), 0);
-            let link = &mut self.links[which];
-            link.send(place.1, (60, 40), &args);
-            link.send_content(place.1, &message.properties(), &body);
+            self.send_message(which, place, &message, is_mandatory);
             message.reply_to.clone_from(&address);
             messages.push((message, is_mandatory));
         }
@@ -129,6 +120,46 @@ impl Stage {
         let told = self.model.publishes(place, messages);
         self.model.topology.chosen = None;
         self.check_told(place, &told);
+    }
+
+    fn send_message(&mut self, which: usize, place: Place, message: &Message, is_mandatory: bool) {
+        let args = [
+            TICKET,
+            Arg::Short(&message.exchange),
+            Arg::Short(&message.routing_key),
+            Arg::Bits(u8::from(is_mandatory)),
+        ];
+        let mut body = message.id.to_be_bytes().to_vec();
+        body.resize(usize::try_from(message.body_len).expect("small"), 0);
+        let link = &mut self.links[which];
+        link.send(place.1, (60, 40), &args);
+        link.send_content(place.1, &message.properties(), &body);
+    }
+
+    /// Publishes a message that enters several queues on disk, in a transaction each; false if there is only one.
+    pub fn publish_widely(&mut self) -> bool {
+        let queues = self.model.queues.values();
+        let takes_all =
+            |queue: &&Queue| queue.settings.max_length.is_none() && queue.settings.max_bytes.is_none();
+        let queues = queues.filter(takes_all).filter(|queue| queue.spec.durable);
+        let mut names = queues.map(|queue| queue.spec.name.clone());
+        let Some(first) = names.next() else { return false };
+        let copies: Vec<String> = names.collect();
+        if copies.is_empty() {
+            return false;
+        }
+        let place = (self.links[0].number, CONFIRM);
+        let message = Message {
+            copies,
+            persistent: true,
+            ..self.message("", &first, None)
+        };
+        self.send_message(0, place, &message, false);
+        self.tell(&("publish", place, &message));
+        self.pump();
+        let told = self.model.publishes(place, vec![(message, false)]);
+        self.check_told(place, &told);
+        true
     }
 
     /// The publisher was told this, and nothing else.

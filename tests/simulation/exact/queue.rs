@@ -267,6 +267,32 @@ impl Queue {
             .expect("only a queue with messages is over its limit")
     }
 
+    /// Whether it makes a difference if what is too old is found before what is too much goes, or after.
+    pub fn is_order_of_deaths_seen(&self, now: u64) -> bool {
+        let is_old = |entry: &Entry| entry.expires_at.is_some_and(|at| at <= now);
+        let dropped = |ready: Vec<Entry>| {
+            let mut queue = Self {
+                ready,
+                ..self.clone()
+            };
+            let mut dropped: Vec<(Arrival, bool)> = Vec::new();
+            while queue.is_over_limit() {
+                let victim = queue.victim();
+                let entry = queue.ready.remove(victim);
+                dropped.push((entry.arrival, is_old(&entry)));
+            }
+            dropped
+        };
+        let young = self.ready.iter().filter(|entry| !is_old(entry)).cloned();
+        let dropped_after = dropped(young.collect());
+        let mut dropped_before = dropped(self.ready.clone());
+        if self.settings.target.is_none() {
+            // Nobody sees of what these died.
+            dropped_before.retain(|(_, is_old)| !is_old);
+        }
+        dropped_before != dropped_after
+    }
+
     /// A message that was handed out comes back.
     pub fn take_back(&mut self, mut entry: Entry, how: Return, now: u64, letters: &mut Vec<Letter>) {
         self.press(entry.message.body_len);

@@ -30,6 +30,16 @@ const LINKS: usize = 2;
 /// A broker that has something to do so often, with nothing new, spins.
 pub const ROUNDS_MAX: usize = 2000;
 
+/// How a history is drawn: seeds that failed once go on to mean what they meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// As the first ones were.
+    Narrow,
+    /// Before some were calm.
+    Restless,
+    Now,
+}
+
 pub struct Stage {
     pub rng: StdRng,
     pub node: Node,
@@ -40,6 +50,8 @@ pub struct Stage {
     is_told: bool,
     /// It is drawn as the first histories were.
     pub is_narrow: bool,
+    /// It is drawn as before some histories were calm, and crashes sought out the middle of a step.
+    pub is_restless: bool,
     /// Addresses for replies that there were.
     pub addresses: Vec<String>,
     /// Messages that were published.
@@ -53,12 +65,16 @@ pub struct Stage {
 }
 
 impl Stage {
-    pub fn new(seed: u64, is_told: bool, is_narrow: bool) -> Self {
+    pub fn new(seed: u64, is_told: bool, age: Age) -> Self {
+        let (is_narrow, is_restless) = (age == Age::Narrow, age != Age::Now);
         let mut rng = StdRng::seed_from_u64(seed);
         let is_small = rng.random_bool(0.4);
         let window = if is_small { rng.random_range(1..6) } else { 10_000 };
         let node = Node::new(window, 1 << 20);
-        let layout = Layout::random(&mut rng, is_narrow);
+        let mut layout = Layout::random(&mut rng, is_narrow);
+        if !is_restless && rng.random_bool(0.5) {
+            layout.calm_down();
+        }
         let topology = Topology {
             exchanges: layout.exchanges.clone(),
             bindings: layout.bindings.clone(),
@@ -73,6 +89,7 @@ impl Stage {
             layout,
             is_told,
             is_narrow,
+            is_restless,
             addresses: Vec::new(),
             published: 0,
             serial: 0,

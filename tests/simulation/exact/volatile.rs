@@ -53,6 +53,9 @@ impl Stage {
         if !spec.is_quorum {
             spec.auto_delete = self.rng.random_bool(0.5);
         }
+        if self.layout.is_calm {
+            spec.arguments.avoid_first();
+        }
         spec.arguments.expires = self.rng.random_bool(0.6).then(|| self.rng.random_range(10..60));
         spec
     }
