@@ -171,6 +171,11 @@ impl Queue {
         self.pressure.bytes += bytes;
     }
 
+    /// Whether something happened to the queue in this step.
+    pub fn has_changed(&self, step: u64) -> bool {
+        self.pressure.step == step
+    }
+
     /// Whether something came in this step by another way than what comes now.
     pub fn is_of_other_way(&self, arrival: Arrival) -> bool {
         arrival.step == self.pressure.step && arrival.way != self.pressure.way

@@ -240,10 +240,15 @@ impl Model {
         self.committing = None;
         if is_refused {
             self.coverage.note("a transaction was refused in part");
-            // What a consumer without acks was given on its way out is lost, and nobody saw it.
-            let mut consumers = self.queues.values().flat_map(|queue| &queue.consumers);
-            let is_lost = consumers.any(|consumer| consumer.place == place && consumer.no_ack);
-            self.doubt(is_lost, "(ended: a refused commit ate deliveries)");
+            // What a consumer without acks was given on its way out is lost, and nobody saw it. What others were given
+            // came back for the next consumer, behind what that one was given meanwhile.
+            let is_doubtful = self.queues.values().any(|queue| {
+                let is_mine = |consumer: &&Consumer| consumer.place == place;
+                let (mine, others): (Vec<_>, Vec<_>) = queue.consumers.iter().partition(is_mine);
+                let has_both = !mine.is_empty() && !others.is_empty();
+                mine.iter().any(|consumer| consumer.no_ack) || (has_both && queue.has_changed(self.step))
+            });
+            self.doubt(is_doubtful, "(ended: a refused commit ate deliveries)");
             self.end_channel(place);
             return None;
         }
