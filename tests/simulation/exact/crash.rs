@@ -29,8 +29,11 @@ pub struct Window {
     has_commit: bool,
 }
 
-/// How often a message is in a queue, by queue and number.
-type Counts = BTreeMap<(String, u64), usize>;
+/// A message's number, and where it died how often: copies of one message may come to a queue by different ways.
+type Copy = (u64, Vec<(String, String, i64)>);
+
+/// How often a message is in a queue.
+type Counts = BTreeMap<(String, Copy), usize>;
 
 impl Window {
     /// A step is done.
@@ -260,18 +263,24 @@ impl Stage {
     }
 }
 
+fn copy(message: &Message) -> Copy {
+    let deaths = message.deaths.iter();
+    let deaths = deaths.map(|death| (death.queue.clone(), death.reason.clone(), death.count));
+    (message.id, deaths.collect())
+}
+
 /// Each message is as often where it is as it was at some time since that state.
 fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, since: usize) {
     let mut counts = Counts::new();
     for (queue, messages) in left {
         for message in messages {
-            *counts.entry((queue.clone(), message.id)).or_default() += 1;
+            *counts.entry((queue.clone(), copy(message))).or_default() += 1;
         }
     }
     let all: Vec<Counts> = states.iter().skip(since).map(Model::counts).collect();
     let totals = |counts: &Counts| {
         let mut totals: BTreeMap<u64, usize> = BTreeMap::new();
-        for ((_, id), count) in counts {
+        for ((_, (id, _)), count) in counts {
             *totals.entry(*id).or_default() += count;
         }
         totals
@@ -290,7 +299,7 @@ fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, since: 
         check(place, of(&counts), all.iter().map(of).collect());
     }
     let (count, all): (_, Vec<_>) = (totals(&counts), all.iter().map(totals).collect());
-    for id in places.map(|(_, id)| id) {
+    for id in places.map(|(_, (id, _))| id) {
         let of = |totals: &BTreeMap<u64, usize>| totals.get(id).copied().unwrap_or_default();
         check(id, of(&count), all.iter().map(of).collect());
     }
@@ -334,15 +343,17 @@ impl Model {
         for (name, queue) in &self.queues {
             for entry in self.entries(queue) {
                 if queue.keeps(&entry.message) {
-                    *counts.entry((name.clone(), entry.message.id)).or_default() += 1;
+                    *counts.entry((name.clone(), copy(&entry.message))).or_default() += 1;
                 }
             }
         }
         for delayed in &self.delayed {
-            *counts.entry((LATE.to_owned(), delayed.message.id)).or_default() += 1;
+            *counts
+                .entry((LATE.to_owned(), copy(&delayed.message)))
+                .or_default() += 1;
         }
         for message in &self.history {
-            *counts.entry((HISTORY.to_owned(), message.id)).or_default() += 1;
+            *counts.entry((HISTORY.to_owned(), copy(message))).or_default() += 1;
         }
         counts
     }
