@@ -233,7 +233,7 @@ fn two_hundred_thousand_delayed_messages_cost_the_memory_of_a_window() {
         let message = Message::new(b"later", b"k", &[0, 0], &number.to_be_bytes());
         // In an order of its own, so that the window has to let go of most of them.
         let due = Timestamp::from_millis(1_000_000 - (number * 7919) % MANY);
-        sequence = delayed.add(&message, due, &[]);
+        sequence = delayed.add(&message, due, &[], None);
         assert!(delayed.count_in_memory() <= WINDOW);
     }
     wait_for(&*store, sequence.expect("a durable exchange"));

@@ -524,7 +524,7 @@ fn a_deleted_vhost_leaves_nothing_of_what_its_exchanges_keep() {
             .unwrap();
         let message = Message::new(kind.as_bytes(), b"k", &properties, b"");
         let (route, _) = vhost.pass(&message, &[]);
-        route.delay(&message);
+        route.delay(&message, None);
     }
     world.store.commit_all();
     let (store, recovered) = world.store.crash();

@@ -6,6 +6,7 @@
 
 pub mod due;
 mod offers;
+mod reader;
 pub mod window;
 
 use std::fmt;
@@ -27,6 +28,8 @@ use super::live_queue::Surroundings;
 use super::queue::level::Window;
 use super::timers::{Timed, TimerId};
 use offers::Offers;
+pub use reader::OnPage;
+use reader::Reader;
 use window::{Cancel, DelayedWindow};
 
 /// Messages released before others get their turn; they are one group of the store.
@@ -42,9 +45,6 @@ const WINDOW_MAX: Window = Window {
 /// What one [`DelayedMessages::list`] gives at most.
 const LIST_MESSAGES_MAX: usize = 1000;
 const LIST_BYTES_MAX: usize = 16 << 20;
-
-/// Takes the answer to [`DelayedMessages::list`].
-pub type OnPage = Box<dyn FnOnce(DelayedPage) + Send>;
 
 /// Takes the answer to [`DelayedMessages::cancel`]: `None` when the message was not there, else the number after
 /// which it surely never comes again.
@@ -70,6 +70,9 @@ struct State {
     offers: Offers,
     /// The number in the store; an exchange that is not durable has none before it delays its first message.
     stored: Option<QueueId>,
+    /// What has to be committed before anybody sees the last message that moved here. Where the exchange is durable,
+    /// what was appended later tells as much.
+    moved: Option<Sequence>,
     /// The exchange is gone: what still arrives is dropped.
     is_deleted: bool,
     /// When the timers will call, as far as they were asked.
@@ -117,6 +120,7 @@ impl DelayedMessages {
             window,
             offers: Offers::default(),
             stored,
+            moved: None,
             is_deleted: false,
             called_at: None,
             cancelling: FxHashSet::default(),
@@ -164,11 +168,19 @@ impl DelayedMessages {
         self.state.lock().window.count_in_memory()
     }
 
-    /// Delays a message. Returns what has to be committed before it can be confirmed; `None` when the exchange is
+    /// Delays a message that nobody may see before `after` is committed, if it is given. Returns what has to be committed before it can be confirmed; `None` when the exchange is
     /// not durable, or gone, and the message with it.
-    pub fn add(&self, message: &Message, due: Timestamp, copies: &[Vec<u8>]) -> Option<Sequence> {
+    pub fn add(
+        &self,
+        message: &Message,
+        due: Timestamp,
+        copies: &[Vec<u8>],
+        after: Option<Sequence>,
+    ) -> Option<Sequence> {
         let way = DelayedWay::Exchange(copies.to_vec());
-        self.keep(self.state.lock(), due, due::released(message), way)
+        let mut state = self.state.lock();
+        state.moved = state.moved.max(after);
+        self.keep(state, due, due::released(message), way)
     }
 
     /// Keeps a released message for a queue that was full, and offers it again later. The caller holds the store.
@@ -245,8 +257,8 @@ impl DelayedMessages {
     }
 
     /// Takes the next messages that are due, which are delayed no longer once the store's current group is committed:
-    /// the caller holds the store, and routes them. Ends with [`Turn::end`]. Of a durable exchange nobody may see them
-    /// before the number is committed.
+    /// the caller holds the store, and routes them. Ends with [`Turn::end`]. Nobody may see them before the number
+    /// is committed; an exchange that is not durable has one after messages that moved, for all that it delays.
     pub fn take_turn(&self) -> (Turn<'_>, Vec<DelayedEntry>, Option<Sequence>) {
         let turn = Turn {
             of: self,
@@ -261,7 +273,7 @@ impl DelayedMessages {
             let ids = due.iter().map(|entry| entry.id).collect();
             self.store.append(&mut vec![Operation::EndDelay { delays, ids }])
         });
-        (turn, due, left.filter(|_| self.is_durable))
+        (turn, due, left.filter(|_| self.is_durable).max(state.moved))
     }
 
     fn cancel_found(&self, id: DelayedId, is_there: bool) -> Option<Sequence> {
@@ -289,7 +301,7 @@ impl DelayedMessages {
             from,
             messages_max,
             bytes_max: LIST_BYTES_MAX,
-            sink: Arc::new(Reader(Mutex::new(Some(answer)))),
+            sink: Reader::new(answer),
         };
         self.store.append(&mut vec![Operation::LoadDelayed(request)]);
     }
@@ -372,18 +384,6 @@ fn limits(surroundings: &Surroundings) -> Window {
     Window {
         messages: messages.min(WINDOW_MAX.messages),
         bytes: bytes.min(WINDOW_MAX.bytes),
-    }
-}
-
-/// Takes a page for somebody who asked once.
-struct Reader(Mutex<Option<OnPage>>);
-
-impl DelayedSink for Reader {
-    fn delayed_loaded(self: Arc<Self>, page: DelayedPage) {
-        let answer = self.0.lock().take();
-        if let Some(answer) = answer {
-            answer(page);
-        }
     }
 }
 

@@ -159,7 +159,7 @@ impl World {
         for queue in &route.queues {
             queue.publish([message.clone()].into_iter());
         }
-        route.delay(&message)
+        route.delay(&message, None)
     }
 
     /// Time passes; whoever waits for it is called.
@@ -340,7 +340,12 @@ fn what_a_deleted_exchange_delays_goes_with_it() {
     );
     world.bind("later", "q", "k");
     assert_eq!(
-        gone.add(&Message::new(b"later", b"k", &[0, 0], b""), Timestamp::MIN, &[]),
+        gone.add(
+            &Message::new(b"later", b"k", &[0, 0], b""),
+            Timestamp::MIN,
+            &[],
+            None
+        ),
         None
     );
     world.pass(10);
@@ -462,4 +467,22 @@ fn a_start_takes_a_window_of_many_messages_into_memory() {
     world.settle();
     assert!(world.delayed("later").count_in_memory() <= 8);
     assert_eq!(world.ready("q"), 2100);
+}
+
+#[test]
+fn what_moved_waits_for_its_move_where_nothing_else_is_stored() {
+    let world = World::new(100);
+    world.declare_exchange(
+        "later",
+        "x-delayed-message",
+        &[("x-delayed-type", "direct")],
+        false,
+    );
+    let delayed = world.delayed("later");
+    let message = Message::new(b"later", b"k", &[0, 0], b"");
+    let after = [None, Some(Sequence(7))].map(|moved| {
+        delayed.add(&message, Timestamp::MIN, &[], moved);
+        delayed.take_turn().2
+    });
+    assert_eq!(after, [None, Some(Sequence(7))]);
 }

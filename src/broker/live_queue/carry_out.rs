@@ -76,11 +76,10 @@ impl LiveQueue {
     /// Does what had to wait for the lock to go.
     pub(super) fn finish(self: &Arc<Self>, aftermath: Aftermath) -> Outcome {
         let (mut outcome, dead) = self.wake_and_tell(aftermath);
-        if let Some(letters) = dead
+        if let Some(dead) = dead
             && let Some(owner) = self.surroundings.owner.upgrade()
         {
-            let left = outcome.sequence.filter(|_| self.definition.durable);
-            outcome.sequence = outcome.sequence.max(owner.bury(self, letters, left));
+            outcome.sequence = outcome.sequence.max(owner.bury(self, dead));
         }
         outcome
     }
@@ -123,8 +122,12 @@ impl LiveQueue {
             }
         }
         let dead = (!effects.dead.is_empty()).then(|| {
-            let letters = std::mem::take(&mut effects.dead);
-            (Arc::clone(state.queue.settings()), letters)
+            let moved = state.moved.latest(self.surroundings.durable.committed());
+            DeadLetters {
+                settings: Arc::clone(state.queue.settings()),
+                letters: std::mem::take(&mut effects.dead),
+                left: sequence.filter(|_| self.definition.durable).max(moved),
+            }
         });
         Aftermath {
             outcome: Outcome {

@@ -87,8 +87,17 @@ pub struct Published {
     pub taken_if_outrun: Option<u64>,
 }
 
-/// Dead letters that wait to be published, with the settings that say where.
-pub type DeadLetters = (Arc<QueueSettings>, Vec<DeadLetter>);
+/// Dead letters that wait to be published.
+#[derive(Debug)]
+pub struct DeadLetters {
+    /// Say where.
+    pub settings: Arc<QueueSettings>,
+    /// In the order in which they failed.
+    pub letters: Vec<DeadLetter>,
+    /// Nobody sees them elsewhere before the durable store has committed this: with it they have left the queue, and
+    /// what moved into it lately has come.
+    pub left: Option<Sequence>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -177,8 +186,8 @@ impl LiveQueue {
         }
     }
 
-    /// The same for messages that were in the broker before, and left their place with `after`. Those that die of it here are not buried but returned, so
-    /// that the dead letters of a chain of queues do not become a chain of calls.
+    /// The same for messages that were in the broker before, and left their place with `after`. Those that die of it
+    /// here are not buried but returned, so that the dead letters of a chain of queues do not become a chain of calls.
     pub fn publish_dead(
         self: &Arc<Self>,
         messages: impl Iterator<Item = Message>,

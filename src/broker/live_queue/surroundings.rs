@@ -15,9 +15,9 @@ use super::{DeadLetters, LiveQueue};
 
 /// The vhost, as its queues and delayed messages see it. Called when no lock of theirs is held.
 pub trait QueueOwner: Send + Sync + Debug {
-    /// Publishes a queue's dead letters where its settings say; nobody sees them there before the durable store has
-    /// committed `left`, with which they leave the queue. Returns the last store sequence of a durable queue that took one.
-    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters, left: Option<Sequence>) -> Option<Sequence>;
+    /// Publishes a queue's dead letters where its settings say. Returns the last store sequence of a durable queue that
+    /// took one.
+    fn bury(&self, queue: &Arc<LiveQueue>, dead: DeadLetters) -> Option<Sequence>;
 
     /// Nobody has used the queue for too long: deletes it, unless somebody has come meanwhile.
     fn expire(&self, queue: &Arc<LiveQueue>);

@@ -29,23 +29,23 @@ pub(super) struct Graves {
 
 impl QueueOwner for Vhost {
     /// Letters that fail again at once wait in a list: a chain of full queues ends where the cycle rule ends it.
-    fn bury(&self, queue: &Arc<LiveQueue>, letters: DeadLetters, left: Option<Sequence>) -> Option<Sequence> {
+    fn bury(&self, queue: &Arc<LiveQueue>, dead: DeadLetters) -> Option<Sequence> {
         // A queue on the way may be durable, and bury in turn, where the first one is not.
         let _hold = Hold::new(&*self.stores.durable);
-        let mut ahead = VecDeque::from([(Arc::clone(queue), letters, left)]);
+        let mut ahead = VecDeque::from([(Arc::clone(queue), dead)]);
         let mut sequence = None;
-        while let Some((queue, letters, left)) = ahead.pop_front() {
-            let left = left.or_else(|| self.will_leave(&queue, &letters));
-            let mut is_taken = vec![false; letters.1.len()];
-            let (graves, mut traces, delayed) = self.dig(&queue, &letters, &mut is_taken);
+        while let Some((queue, mut dead)) = ahead.pop_front() {
+            dead.left = dead.left.max(self.will_leave(&queue, &dead));
+            let mut is_taken = vec![false; dead.letters.len()];
+            let (graves, mut traces, delayed) = self.dig(&queue, &dead, &mut is_taken);
             sequence = sequence.max(delayed);
             for (taker, messages) in graves.list {
                 let bodies = messages.iter().map(|(_, message)| message.clone());
-                let (published, dead) = taker.publish_dead(bodies, left);
+                let (published, dead_again) = taker.publish_dead(bodies, dead.left);
                 let stored = published.sequence.filter(|_| taker.definition.durable);
                 sequence = sequence.max(stored);
                 let mut is_refused = vec![false; messages.len()];
-                if !dead.as_ref().is_some_and(takes_refused) {
+                if !dead_again.as_ref().is_some_and(takes_refused) {
                     for number in published.rejected {
                         is_refused[number] = true;
                     }
@@ -54,14 +54,14 @@ impl QueueOwner for Vhost {
                     // One taker is enough: offered again, it would come twice to this one.
                     is_taken[*letter] |= !is_refused;
                 }
-                ahead.extend(dead.map(|dead| (taker, dead, left.max(stored))));
+                ahead.extend(dead_again.map(|dead| (taker, dead)));
             }
             for (traces, is_taken) in traces.iter_mut().zip(&is_taken) {
                 if !is_taken {
                     traces.undo();
                 }
             }
-            let kept = letters.1.iter().zip(is_taken);
+            let kept = dead.letters.iter().zip(is_taken);
             let mut kept = kept
                 .filter_map(|(letter, is_taken)| Some((letter.kept?, is_taken)))
                 .peekable();
@@ -98,10 +98,10 @@ impl QueueOwner for Vhost {
 impl Vhost {
     /// The number with which letters leave a queue that keeps them until others have them: the caller holds the store,
     /// so that any number of this group will do.
-    fn will_leave(&self, queue: &LiveQueue, (_, letters): &DeadLetters) -> Option<Sequence> {
+    fn will_leave(&self, queue: &LiveQueue, dead: &DeadLetters) -> Option<Sequence> {
         let is_stored =
             |letter: &DeadLetter| letter.kept.is_some() && queue.keeps(letter.message.is_persistent());
-        if !letters.iter().any(is_stored) {
+        if !dead.letters.iter().any(is_stored) {
             return None;
         }
         self.append(vec![Operation::NoteTime(self.surroundings.clock.now())])
@@ -113,17 +113,17 @@ impl Vhost {
     fn dig(
         &self,
         from: &LiveQueue,
-        (settings, letters): &DeadLetters,
+        dead: &DeadLetters,
         is_taken: &mut [bool],
     ) -> (Graves, Vec<Traces>, Option<Sequence>) {
         let mut graves = Graves::default();
         let mut all_traces = Vec::new();
         let mut sequence = None;
-        let Some(target) = &settings.dead_letter else {
+        let Some(target) = &dead.settings.dead_letter else {
             return (graves, all_traces, sequence);
         };
         let now = self.surroundings.clock.now();
-        for (index, letter) in letters.iter().enumerate() {
+        for (index, letter) in dead.letters.iter().enumerate() {
             let burial = Burial::new(&letter.message, letter.reason, &from.definition.name, target, now);
             let keys: Vec<&[u8]> = burial.routing_keys.iter().map(Vec::as_slice).collect();
             let (mut route, mut traces) = self.pass_from(&target.exchange, &burial.message, &keys);
@@ -134,7 +134,9 @@ impl Vhost {
                 traces.undo();
             }
             is_taken[index] = !route.delays.is_empty() || traces.is_duplicate();
-            sequence = sequence.max(route.delay(&burial.message)).max(traces.sequence);
+            sequence = sequence
+                .max(route.delay(&burial.message, dead.left))
+                .max(traces.sequence);
             all_traces.push(traces);
             for queue in route.queues {
                 graves.add(queue, index, burial.message.clone());
@@ -145,8 +147,8 @@ impl Vhost {
 }
 
 /// Whether what a queue refused is among its dead letters: it goes on from there, and has been taken.
-pub(super) fn takes_refused((settings, _): &DeadLetters) -> bool {
-    settings.overflow == Overflow::RejectPublishDlx
+pub(super) fn takes_refused(dead: &DeadLetters) -> bool {
+    dead.settings.overflow == Overflow::RejectPublishDlx
 }
 
 impl Graves {

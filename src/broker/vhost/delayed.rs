@@ -117,8 +117,7 @@ impl Vhost {
             let (published, dead) = queue.publish_dead(offered, left);
             let is_taken = dead.as_ref().is_some_and(takes_refused);
             if let Some(dead) = dead {
-                let stored = published.sequence.filter(|_| queue.definition.durable);
-                self.bury(&queue, dead, left.max(stored));
+                self.bury(&queue, dead);
             }
             for refused in published.rejected.into_iter().filter(|_| !is_taken) {
                 delayed.offer_again(messages[refused].1.clone(), &queue.definition.name);

@@ -309,7 +309,7 @@ impl Vhost {
         let mut sequence = None;
         for message in history {
             let (route, traces) = self.pass_from(exchange, &message, &[message.routing_key()]);
-            sequence = sequence.max(traces.sequence).max(route.delay(&message));
+            sequence = sequence.max(traces.sequence).max(route.delay(&message, None));
             for queue in &route.queues {
                 sequence = sequence.max(replay(vec![message.clone()], queue));
             }

@@ -76,13 +76,13 @@ impl Route {
         self.delays.iter().any(|delay| delay.by.is_durable())
     }
 
-    /// Hands the message that was routed to the exchanges that delay it; the queues are the caller's part. Returns
-    /// what has to be committed before it is safe with them.
-    pub fn delay(&self, message: &Message) -> Option<Sequence> {
+    /// Hands the message that was routed to the exchanges that delay it; the queues are the caller's part. Nobody sees
+    /// it before `after` is committed. Returns what has to be committed before it is safe with them.
+    pub fn delay(&self, message: &Message, after: Option<Sequence>) -> Option<Sequence> {
         let added = self
             .delays
             .iter()
-            .map(|delay| delay.by.add(message, delay.due, &delay.copies));
+            .map(|delay| delay.by.add(message, delay.due, &delay.copies, after));
         added.max().flatten()
     }
 }

@@ -241,7 +241,8 @@ impl Batch {
                 continue;
             }
             for message in of_run {
-                sequence = sequence.max(route.delay(message.as_ref().expect("no queue has it yet")));
+                sequence = sequence
+                    .max(route.delay(message.as_ref().expect("no queue has it yet"), self.seen_after));
             }
         }
         sequence

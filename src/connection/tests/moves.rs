@@ -32,23 +32,46 @@ impl Scene {
             worker,
             reader,
         };
+        scene.declare("work", true, None);
+        scene.declare_with("dead", true, FieldTable::default());
+        scene.consume();
+        scene
+    }
+
+    /// A queue with dead letters; `limit` is the length that it may have, and what happens beyond.
+    fn declare(&mut self, name: &str, durable: bool, limit: Option<(i32, &str)>) {
         let mut arguments = FieldTable::default();
         let text = |text: &str| AMQPValue::LongString(text.into());
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text("dead"));
-        for (name, arguments) in [("work", arguments), ("dead", FieldTable::default())] {
-            let declare = queue::Declare {
-                queue: name.into(),
-                durable: true,
-                arguments,
-                ..queue::Declare::default()
-            };
-            let declare = AMQPClass::Queue(queue::AMQPMethod::Declare(declare));
-            scene.worker.receive(&encoded(&declare), now);
-            scene.write();
+        if let Some((length, overflow)) = limit {
+            arguments.insert("x-max-length".into(), AMQPValue::LongInt(length));
+            arguments.insert("x-overflow".into(), text(overflow));
         }
-        scene.consume();
-        scene
+        self.declare_with(name, durable, arguments);
+    }
+
+    fn declare_with(&mut self, name: &str, durable: bool, arguments: FieldTable) {
+        let declare = queue::Declare {
+            queue: name.into(),
+            durable,
+            arguments,
+            ..queue::Declare::default()
+        };
+        let declare = AMQPClass::Queue(queue::AMQPMethod::Declare(declare));
+        self.worker.receive(&encoded(&declare), self.now);
+        self.write();
+    }
+
+    /// A message in a transaction that stores another one, too.
+    fn transact(&mut self, queue: &str, mode: u8) {
+        let tx = |method| encoded(&AMQPClass::Tx(method));
+        let select = tx(tx::AMQPMethod::Select(tx::Select {}));
+        let commit = tx(tx::AMQPMethod::Commit(tx::Commit {}));
+        let mut client = opened(&self.broker, self.now, 0, false);
+        for bytes in [select, published(queue, mode), published("work", 2), commit] {
+            client.receive(&bytes, self.now);
+        }
     }
 
     /// The disk writes, and the clients get what they may.
@@ -231,4 +254,32 @@ fn a_transaction_is_seen_when_it_is_on_disk() {
         .worker
         .receive(&tx(tx::AMQPMethod::Commit(tx::Commit {})), scene.now);
     assert_eq!(scene.told(), [DELIVER], "nothing of it is on disk");
+}
+
+#[test]
+fn what_a_full_queue_refuses_of_a_transaction_is_seen_when_that_is_on_disk() {
+    let mut scene = Scene::new();
+    scene.declare("full", true, Some((0, "reject-publish-dlx")));
+    scene.transact("full", 2);
+    assert_eq!(scene.told(), []);
+    assert_eq!(scene.told_when_written(), [DELIVER]);
+}
+
+#[test]
+fn a_dead_letter_that_dies_again_waits_for_its_first_move() {
+    for (durable, mode) in [(false, 2), (true, 1)] {
+        let mut scene = Scene::new();
+        scene.declare("between", durable, Some((1, "drop-head")));
+        scene.transact("between", mode);
+        // Drives out what came with the transaction.
+        scene.worker.receive(&published("between", 1), scene.now);
+        assert_eq!(scene.told(), [], "durable {durable}");
+        assert_eq!(scene.told_when_written(), [DELIVER], "durable {durable}");
+        scene.worker.receive(&published("between", 1), scene.now);
+        assert_eq!(
+            scene.told(),
+            [DELIVER],
+            "durable {durable}: nothing of it is on disk"
+        );
+    }
 }
