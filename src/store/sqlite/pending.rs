@@ -224,7 +224,7 @@ impl Pending {
             return false;
         }
         if !wakers.stopped {
-            wakers.waiting.push((sequence, waker.clone()));
+            wakers.add(sequence, waker);
         }
         true
     }
@@ -333,6 +333,22 @@ impl Pending {
     }
 }
 
+impl Wakers {
+    /// A busy connection asks again and again while nothing is committed: what stands there twice goes before the
+    /// list grows.
+    fn add(&mut self, sequence: Sequence, waker: &Waker) {
+        if self.waiting.len() == self.waiting.capacity() {
+            self.waiting
+                .sort_unstable_by_key(|(sequence, waker)| (waker.data(), *sequence));
+            self.waiting
+                .dedup_by(|(at, one), (other_at, other)| at == other_at && one.will_wake(other));
+            // As much again, so that the next time is as far away as this one took.
+            self.waiting.reserve(self.waiting.len() + 1);
+        }
+        self.waiting.push((sequence, waker.clone()));
+    }
+}
+
 impl State {
     /// The writer waits for no hold any more.
     fn let_holds_in(&mut self, turn: &Condvar) {
@@ -354,3 +370,6 @@ fn message_bytes(operation: &Operation) -> usize {
         _ => 0,
     }
 }
+
+#[cfg(test)]
+mod tests;
