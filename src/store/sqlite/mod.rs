@@ -179,11 +179,7 @@ impl Store for SqliteStore {
     }
 
     fn space(&self) -> Space {
-        let space = self.core.space.space(self.core.pending.bytes());
-        space.unwrap_or_else(|error| {
-            self.core.fail(error);
-            Space::default()
-        })
+        self.core.space.space(self.core.pending.bytes())
     }
 
     fn close(&self) -> Result<(), Arc<StoreError>> {

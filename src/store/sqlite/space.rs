@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode};
 
 use super::open::{PAGE_BYTES, open_reading};
-use super::{database, is_full};
+use super::{Chain, database, is_full};
 use crate::store::{Space, StoreError};
 
 /// What is written goes into the log, and from there into the database.
@@ -29,6 +29,8 @@ pub(super) struct SpaceGauge {
 struct Look {
     connection: Connection,
     pages: Pages,
+    /// It could not look the last time, and has said so.
+    is_blind: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,36 +53,46 @@ impl SpaceGauge {
     pub(super) fn open(&self, path: &Path) -> Result<(), StoreError> {
         let connection = open_reading(path)?;
         let pages = Pages::read(&connection)?;
-        self.look.get_or_init(|| Mutex::new(Look { connection, pages }));
+        self.look.get_or_init(|| {
+            Mutex::new(Look {
+                connection,
+                pages,
+                is_blind: false,
+            })
+        });
         Ok(())
     }
 
     /// The account, with so many bytes of messages that wait to be written.
-    ///
-    /// # Errors
-    /// The database can not be read.
-    pub(super) fn space(&self, pending_bytes: usize) -> Result<Space, StoreError> {
+    pub(super) fn space(&self, pending_bytes: usize) -> Space {
         let pages = self
             .look
             .get()
-            .map_or(Ok(Pages::default()), |look| look.lock().pages())?;
+            .map_or(Pages::default(), |look| look.lock().pages());
         let length = fs::metadata(&self.path).map_or(0, |file| file.len());
-        Ok(Space {
+        Space {
             spare: pages.free * PAGE_BYTES,
             owed: (pages.all * PAGE_BYTES).saturating_sub(length) + WRITES * pending_bytes as u64,
-        })
+        }
     }
 }
 
 impl Look {
-    /// As they are now; as they were, where somebody is in the way or there is no room to look.
-    fn pages(&mut self) -> Result<Pages, StoreError> {
+    /// As they are now; as they were, where they can not be read. Whether the database is of use is the writer's to say.
+    fn pages(&mut self) -> Pages {
         match Pages::read(&self.connection) {
-            Ok(pages) => self.pages = pages,
+            Ok(pages) => {
+                self.pages = pages;
+                self.is_blind = false;
+            }
             Err(error) if is_full(&error) || is_busy(&error) => {}
-            Err(error) => return Err(error),
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_blind, true) {
+                    tracing::warn!(error = %Chain(&error), "how much room the database has is not known; the last figure is used");
+                }
+            }
         }
-        Ok(self.pages)
+        self.pages
     }
 }
 
@@ -108,4 +120,28 @@ fn is_busy(error: &StoreError) -> bool {
         source.sqlite_error_code(),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_be_read_leaves_the_last_figure() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let path = directory.path().join("some.db");
+        let writer = Connection::open(&path).unwrap();
+        let fill = "CREATE TABLE t (b BLOB); INSERT INTO t VALUES (zeroblob(100000)); DELETE FROM t;";
+        writer.execute_batch(fill).unwrap();
+        drop(writer);
+        let gauge = SpaceGauge::new(path.clone());
+        gauge.open(&path).unwrap();
+        let before = gauge.space(0);
+        assert_ne!(before.spare, 0);
+        let length = fs::metadata(&path).unwrap().len();
+        fs::write(&path, vec![b'x'; usize::try_from(length).unwrap()]).unwrap();
+        let look = gauge.look.get().unwrap();
+        assert!(Pages::read(&look.lock().connection).is_err());
+        assert_eq!(gauge.space(0), before);
+    }
 }
