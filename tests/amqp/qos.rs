@@ -1,8 +1,10 @@
 //! Prefetch, per consumer and per channel.
 
-use lapin::options::{BasicAckOptions, BasicQosOptions};
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions};
 
-use crate::world::{World, ack, consume, declare, expect_nothing, fill, next, next_bodies, prefetch};
+use crate::world::{
+    World, ack, arguments, consume, declare, expect_nothing, fill, next, next_bodies, prefetch,
+};
 
 #[tokio::test]
 async fn a_consumer_holds_no_more_than_its_prefetch() {
@@ -83,4 +85,28 @@ async fn prefetch_zero_is_no_limit() {
     prefetch(&world.channel, 0).await;
     let mut consumer = consume(&world.channel, "queue").await;
     assert_eq!(next_bodies(&mut consumer, 50).await, vec!["x"; 50]);
+}
+
+#[tokio::test]
+async fn a_limit_that_is_lifted_lets_a_higher_priority_come_first() {
+    let world = World::start().await;
+    declare(&world.channel, "queue").await;
+    world
+        .channel
+        .basic_qos(1, BasicQosOptions { global: true })
+        .await
+        .unwrap();
+    let mut consumers = Vec::new();
+    for priority in [0, 0, 0, 1, 0, 0, 0, 0] {
+        let arguments = arguments(&[("x-priority", priority)], &[]);
+        let options = BasicConsumeOptions::default();
+        let consumer = world
+            .channel
+            .basic_consume("queue".into(), "".into(), options, arguments);
+        consumers.push(consumer.await.unwrap());
+    }
+    fill(&world.channel, "queue", &["a", "b", "c"]).await;
+    assert_eq!(next_bodies(&mut consumers[3], 1).await, ["a"]);
+    prefetch(&world.channel, 0).await;
+    assert_eq!(next_bodies(&mut consumers[3], 2).await, ["b", "c"]);
 }

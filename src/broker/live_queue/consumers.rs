@@ -87,19 +87,14 @@ impl LiveQueue {
         });
     }
 
-    /// Puts a consumer under a channel's limit, or takes it from under one.
-    pub fn set_channel_limit(self: &Arc<Self>, slot: ConsumerSlot, limit: Option<Arc<ChannelLimit>>) {
-        self.change(|queue, now, effects| {
-            queue.set_channel_limit(slot, limit);
-            queue.dispatch(now, effects);
-        });
+    /// Puts a consumer under a channel's limit, or takes it from under one. Gives out nothing yet: other consumers of the
+    /// channel may come first.
+    pub fn set_channel_limit(&self, slot: ConsumerSlot, limit: Option<Arc<ChannelLimit>>) {
+        self.state.lock().queue.set_channel_limit(slot, limit);
     }
 
-    /// The channel's limit has room again for this consumer.
-    pub fn resume(self: &Arc<Self>, slot: ConsumerSlot) {
-        self.change(|queue, now, effects| {
-            queue.resume(slot);
-            queue.dispatch(now, effects);
-        });
+    /// The channel's limit has room again for this consumer. Gives out nothing yet.
+    pub fn resume(&self, slot: ConsumerSlot) {
+        self.state.lock().queue.resume(slot);
     }
 }

@@ -140,8 +140,12 @@ impl Batch {
         if self.settlements.len() > 64 {
             self.settlements.clear();
         }
-        for (queue, slot) in self.resumes.drain(..) {
-            queue.resume(slot);
+        for (queue, slot) in &self.resumes {
+            queue.resume(*slot);
+        }
+        // Of all consumers that have room again, those of a higher priority come first.
+        for (queue, _) in self.resumes.drain(..) {
+            queue.dispatch();
         }
         sequence
     }

@@ -74,10 +74,16 @@ impl Channel {
         if !qos.global {
             self.prefetch = qos.prefetch_count;
         }
-        for source in self.sources.values().filter(|source| !source.no_ack) {
-            if let Some(slot) = source.slot {
-                source.queue.set_channel_limit(slot, self.limit.clone());
-            }
+        let limited = || {
+            let sources = self.sources.values().filter(|source| !source.no_ack);
+            sources.filter_map(|source| Some((&source.queue, source.slot?)))
+        };
+        for (queue, slot) in limited() {
+            queue.set_channel_limit(slot, self.limit.clone());
+        }
+        // Of all that may take more now, those of a higher priority come first.
+        for (queue, _) in limited() {
+            queue.dispatch();
         }
         // What was delivered under another limit, or none, goes out before the answer.
         if self.limit.is_some() {
