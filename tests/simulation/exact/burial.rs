@@ -7,6 +7,14 @@ use super::message::Burial;
 use super::model::Model;
 use super::queue::Letter;
 
+/// Whether nobody knows which of some letters had come first to their queue.
+fn have_no_order(letters: &[Letter]) -> bool {
+    let arrivals: Vec<_> = letters.iter().filter_map(|letter| letter.arrival).collect();
+    arrivals
+        .iter()
+        .any(|one| arrivals.iter().any(|other| one.is_beside(*other)))
+}
+
 impl Model {
     /// Dead letters go where they should, and on from there if they die again.
     pub fn bury(&mut self, queue: &str, letters: Vec<Letter>) {
@@ -14,9 +22,9 @@ impl Model {
         let mut ahead = VecDeque::from([(queue.to_owned(), settings, letters)]);
         while let Some((queue, settings, letters)) = ahead.pop_front() {
             let is_unread = self.queues.get(&queue).is_some_and(|queue| queue.is_unread);
-            if is_unread {
+            if is_unread || have_no_order(&letters) {
                 self.fork(letters.len() > 1);
-                // It was read from the disk in an order that is not foreseen here.
+                // They were read from the disk, or came to their queue, in an order that is not foreseen here.
                 for letter in letters {
                     self.bury_together(&queue, &settings, &[letter], &mut ahead);
                 }

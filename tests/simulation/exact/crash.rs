@@ -29,8 +29,15 @@ pub struct Window {
     has_commit: bool,
 }
 
-/// A message's number, and where it died how often: copies of one message may come to a queue by different ways.
-type Copy = (u64, Vec<(String, String, i64)>);
+/// A copy of a message: one may come to a queue by different ways.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Copy {
+    id: u64,
+    /// Where it began, in a place of its own: it moves from there, and is one all the time.
+    origin: String,
+    /// Where it died how often.
+    deaths: Vec<(String, String, i64)>,
+}
 
 /// How often a message is in a queue.
 type Counts = BTreeMap<(String, Copy), usize>;
@@ -263,10 +270,23 @@ impl Stage {
     }
 }
 
-fn copy(message: &Message) -> Copy {
+/// Where a copy in a place began.
+fn origin<'a>(place: &'a str, message: &'a Message) -> &'a str {
+    match &message.first {
+        Some(first) => &first.queue,
+        None if message.delay.is_some() => LATE,
+        None => place,
+    }
+}
+
+fn copy(place: &str, message: &Message) -> Copy {
     let deaths = message.deaths.iter();
     let deaths = deaths.map(|death| (death.queue.clone(), death.reason.clone(), death.count));
-    (message.id, deaths.collect())
+    Copy {
+        id: message.id,
+        origin: origin(place, message).to_owned(),
+        deaths: deaths.collect(),
+    }
 }
 
 /// Each message is as often where it is as it was at some time since that state.
@@ -274,14 +294,14 @@ fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, since: 
     let mut counts = Counts::new();
     for (queue, messages) in left {
         for message in messages {
-            *counts.entry((queue.clone(), copy(message))).or_default() += 1;
+            *counts.entry((queue.clone(), copy(queue, message))).or_default() += 1;
         }
     }
     let all: Vec<Counts> = states.iter().skip(since).map(Model::counts).collect();
     let totals = |counts: &Counts| {
-        let mut totals: BTreeMap<u64, usize> = BTreeMap::new();
-        for ((_, (id, _)), count) in counts {
-            *totals.entry(*id).or_default() += count;
+        let mut totals: BTreeMap<(u64, String), usize> = BTreeMap::new();
+        for ((_, copy), count) in counts {
+            *totals.entry((copy.id, copy.origin.clone())).or_default() += count;
         }
         totals
     };
@@ -299,9 +319,9 @@ fn check_counts(states: &[Model], left: &BTreeMap<String, Vec<Message>>, since: 
         check(place, of(&counts), all.iter().map(of).collect());
     }
     let (count, all): (_, Vec<_>) = (totals(&counts), all.iter().map(totals).collect());
-    for id in places.map(|(_, (id, _))| id) {
-        let of = |totals: &BTreeMap<u64, usize>| totals.get(id).copied().unwrap_or_default();
-        check(id, of(&count), all.iter().map(of).collect());
+    for which in places.map(|(_, copy)| (copy.id, copy.origin.clone())) {
+        let of = |totals: &BTreeMap<_, usize>| totals.get(&which).copied().unwrap_or_default();
+        check(&which, of(&count), all.iter().map(of).collect());
     }
 }
 
@@ -343,17 +363,21 @@ impl Model {
         for (name, queue) in &self.queues {
             for entry in self.entries(queue) {
                 if queue.keeps(&entry.message) {
-                    *counts.entry((name.clone(), copy(&entry.message))).or_default() += 1;
+                    *counts
+                        .entry((name.clone(), copy(name, &entry.message)))
+                        .or_default() += 1;
                 }
             }
         }
         for delayed in &self.delayed {
             *counts
-                .entry((LATE.to_owned(), copy(&delayed.message)))
+                .entry((LATE.to_owned(), copy(LATE, &delayed.message)))
                 .or_default() += 1;
         }
         for message in &self.history {
-            *counts.entry((HISTORY.to_owned(), copy(message))).or_default() += 1;
+            *counts
+                .entry((HISTORY.to_owned(), copy(HISTORY, message)))
+                .or_default() += 1;
         }
         counts
     }
@@ -368,6 +392,7 @@ impl Model {
             (of_queues.collect::<BTreeMap<_, _>>(), known)
         };
         keys(self) == keys(other)
+            && self.delays_the_same_as(other)
             && self.queues.iter().all(|(name, queue)| {
                 let others = other
                     .queues
@@ -404,7 +429,7 @@ impl Model {
                     before.any(|other| other.arrival == entry.arrival)
                 });
                 // One that a full queue refused was in no other place: with its publish all of it is undone.
-                let comes_again = left.last().is_some_and(|state| state.has(entry.message.id));
+                let comes_again = left.last().is_some_and(|state| state.keeps(name, &entry.message));
                 assert!(
                     was_there || !comes_again,
                     "{entry:?} of {name} was seen, and its move is undone"
@@ -413,11 +438,16 @@ impl Model {
         }
     }
 
-    /// Whether a message is in any queue, or delayed.
-    fn has(&self, id: u64) -> bool {
-        let mut queues = self.queues.values();
-        queues.any(|queue| self.entries(queue).iter().any(|entry| entry.message.id == id))
-            || self.delayed.iter().any(|delayed| delayed.message.id == id)
+    /// Whether what is in a place in another state is in any queue where it survives, or delayed: the same copy.
+    fn keeps(&self, place: &str, message: &Message) -> bool {
+        let of = origin(place, message);
+        let is_it = |place: &str, other: &Message| other.id == message.id && origin(place, other) == of;
+        let mut queues = self.queues.iter();
+        queues.any(|(name, queue)| {
+            let entries = self.entries(queue);
+            let mut kept = entries.iter().filter(|entry| queue.keeps(&entry.message));
+            kept.any(|entry| is_it(name, &entry.message))
+        }) || self.delayed.iter().any(|delayed| is_it(LATE, &delayed.message))
     }
 
     /// What clients saw later, they saw.

@@ -29,7 +29,7 @@ pub struct Delayed {
 }
 
 /// Where a delayed message goes in the end.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Way {
     /// Routed by these keys.
     Keys(Vec<String>),
@@ -126,6 +126,19 @@ impl Model {
             }
             _ => is_refused,
         }
+    }
+
+    /// Whether another state delays what both have as long, and for the same.
+    pub fn delays_the_same_as(&self, other: &Self) -> bool {
+        let waits = |model: &Self| {
+            let delayed = model.delayed.iter();
+            let mut waits: Vec<_> = delayed
+                .map(|delayed| (delayed.message.id, delayed.due, delayed.way.clone()))
+                .collect();
+            waits.sort();
+            waits
+        };
+        waits(self) == waits(other)
     }
 
     pub fn is_any_delayed_due(&self) -> bool {

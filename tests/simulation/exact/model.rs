@@ -192,6 +192,7 @@ impl Model {
                     letters.push(Letter {
                         message,
                         reason: Reason::MaxLength,
+                        arrival: None,
                         kept: None,
                     });
                 }
@@ -234,12 +235,15 @@ impl Model {
         let is_doubtful = was_over && queue.is_unread && queue.is_order_of_deaths_seen(now);
         let expired = queue.expire_before(now + 1, letters);
         let mut dropped = 0;
+        let mut may_be_another = false;
         while queue.is_over_limit() {
             let victim = queue.victim();
             let entry = queue.ready.remove(victim);
+            may_be_another = queue.is_beside_another(&entry);
             queue.kill(entry, Reason::MaxLength, letters);
             dropped += 1;
         }
+        self.doubt(may_be_another, "(ended: nobody knows what is oldest)");
         self.doubt(is_doubtful, "(ended: what expired on disk pushes out others)");
         let is_in_the_middle = expired > 0 && expired + dropped < before;
         let priority = self.queue(name).spec.max_priority > 0;

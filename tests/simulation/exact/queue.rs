@@ -59,6 +59,8 @@ pub struct Dying {
 pub struct Letter {
     pub message: Message,
     pub reason: Reason,
+    /// When it entered the queue, unless that refused it.
+    pub arrival: Option<Arrival>,
     /// Its queue keeps it until it is taken.
     pub kept: Option<Arrival>,
 }
@@ -118,8 +120,14 @@ impl Entry {
     /// Whether it is of the same priority and came earlier, beyond doubt.
     pub fn is_earlier(&self, other: &Self) -> bool {
         let (mine, theirs) = (self.arrival, other.arrival);
-        let is_doubtful = mine.step == theirs.step && mine.way != theirs.way;
-        self.priority == other.priority && mine.number < theirs.number && !is_doubtful
+        self.priority == other.priority && mine.number < theirs.number && !mine.is_beside(theirs)
+    }
+}
+
+impl Arrival {
+    /// Whether nobody knows which of two came first.
+    pub fn is_beside(self, other: Self) -> bool {
+        self.step == other.step && self.way != other.way
     }
 }
 
@@ -238,6 +246,7 @@ impl Queue {
         letters.push(Letter {
             message: entry.message.clone(),
             reason,
+            arrival: Some(entry.arrival),
             kept,
         });
         if kept.is_some() {
@@ -270,6 +279,12 @@ impl Queue {
         of_lowest
             .min_by_key(|index| self.ready[*index].arrival)
             .expect("only a queue with messages is over its limit")
+    }
+
+    /// Whether a ready message may have come before this one of the same priority, or after it.
+    pub fn is_beside_another(&self, entry: &Entry) -> bool {
+        let mut others = self.ready.iter();
+        others.any(|other| other.priority == entry.priority && other.arrival.is_beside(entry.arrival))
     }
 
     /// Whether it makes a difference if what is too old is found before what is too much goes, or after.

@@ -377,6 +377,8 @@ impl Stage {
         }
         for (name, queue) in &self.model.queues {
             let mut left = self.model.entries(queue);
+            // Of two that are the same, the first on disk came first.
+            left.sort_by_key(|entry| entry.arrival.number);
             let mut previous: Option<&Entry> = None;
             for message in stored.remove(name).unwrap_or_default() {
                 let is_it = |entry: &&Entry| entry.message.is_same(&message);

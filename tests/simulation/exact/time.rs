@@ -7,6 +7,13 @@ impl Model {
     /// Each queue does what time demands.
     pub fn tick(&mut self) {
         self.fork(self.count_due() > 1);
+        let is_released = self.is_any_delayed_due();
+        let senders = self
+            .queues
+            .iter()
+            .filter(|(_, queue)| queue.settings.target.is_some());
+        let senders = senders.filter(|(_, queue)| self.has_due(queue));
+        let senders: Vec<String> = senders.map(|(name, _)| name.clone()).collect();
         self.release_due();
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
@@ -16,7 +23,8 @@ impl Model {
                 self.delete_queue(&name);
                 continue;
             }
-            self.tick_queue(&name);
+            let may_get_more = is_released || senders.iter().any(|sender| *sender != name);
+            self.tick_queue(&name, may_get_more);
         }
     }
 
@@ -41,7 +49,8 @@ impl Model {
             || held.any(|held| held.queue_number == queue.number && is_due(held.times_out_at))
     }
 
-    fn tick_queue(&mut self, name: &str) {
+    /// Others may send to the queue, before or after what time does there.
+    fn tick_queue(&mut self, name: &str, may_get_more: bool) {
         let now = self.now;
         let mut letters = Vec::new();
         let before = self.queue(name).ready.len();
@@ -55,6 +64,7 @@ impl Model {
         self.queue(name).offer_again(now, &mut letters);
         self.dispatch(name, &mut letters);
         if !late.is_empty() {
+            self.doubt(may_get_more, "(ended: a late consumer was given more, or not)");
             for number in late {
                 if self.queue(name).remove_consumer(number, now) {
                     self.coverage.note("a late single active consumer was taken away");
