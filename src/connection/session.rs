@@ -278,12 +278,12 @@ impl Session {
             ));
         };
         let place = Arc::new(place);
-        if !place.is_granted() {
-            let next = Arc::clone(&place);
-            self.wait = Some(match self.wait {
-                Some(Wait::Pressure { .. }) => Wait::Pressure { next: Some(next) },
-                _ => Wait::Place(next),
-            });
+        let next = Arc::clone(&place);
+        if let Some(Wait::Pressure { .. }) = self.wait {
+            // Also if it is granted: at its turn it may have to wait for an alarm.
+            self.wait = Some(Wait::Pressure { next: Some(next) });
+        } else if !place.is_granted() {
+            self.wait = Some(Wait::Place(next));
         }
         Ok(place)
     }

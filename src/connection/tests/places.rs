@@ -121,15 +121,17 @@ fn a_body_that_was_begun_is_read_to_its_end_under_an_alarm() {
     }
 }
 
-#[test]
-fn what_waits_for_the_disk_keeps_its_room_and_the_next_body_has_its_turn() {
-    let now = Instant::now();
+fn on_disk() -> (Arc<MemoryStore>, Arc<Broker>, Instant) {
     let disk = Arc::<MemoryStore>::default();
     let mut parts = parts(guest());
     parts.stores.durable = Arc::clone(&disk) as Arc<dyn Store>;
     let broker = Arc::new(Broker::new(parts, &Recovered::default()).unwrap());
-    broker.arrivals.bound(BODY_BYTES);
-    let [mut first, mut second] = [0; 2].map(|_| opened(&broker, now, 0, false));
+    (disk, broker, Instant::now())
+}
+
+/// Its messages go to a durable queue.
+fn publisher_to_disk(disk: &MemoryStore, broker: &Arc<Broker>, now: Instant) -> Connection {
+    let mut publisher = opened(broker, now, 0, true);
     let declare = queue::Declare {
         queue: "durable".into(),
         durable: true,
@@ -143,11 +145,20 @@ fn what_waits_for_the_disk_keeps_its_room_and_the_next_body_has_its_turn() {
     for method in [queue::AMQPMethod::Declare(declare), queue::AMQPMethod::Bind(bind)] {
         let mut bytes = Vec::new();
         method::encode(&mut bytes, 1, &AMQPClass::Queue(method));
-        first.receive(&bytes, now);
+        publisher.receive(&bytes, now);
         disk.commit_all();
-        first.advance(now);
-        assert_eq!(sent(&mut first).len(), 1);
+        publisher.advance(now);
+        assert_eq!(sent(&mut publisher).len(), 1);
     }
+    publisher
+}
+
+#[test]
+fn what_waits_for_the_disk_keeps_its_room_and_the_next_body_has_its_turn() {
+    let (disk, broker, now) = on_disk();
+    broker.arrivals.bound(BODY_BYTES);
+    let mut first = publisher_to_disk(&disk, &broker, now);
+    let mut second = opened(&broker, now, 0, false);
     first.receive(&begun(), now);
     while disk.pending_bytes() <= settings().pending_bytes_max {
         assert!(first.wants_read());
@@ -172,4 +183,29 @@ fn what_waits_for_the_disk_keeps_its_room_and_the_next_body_has_its_turn() {
     first.receive(&[half(), begun()].concat(), now);
     assert!(second.poll_mail(Waker::noop()));
     assert!(!first.wants_read());
+}
+
+#[test]
+fn an_alarm_stops_the_next_body_also_behind_one_that_waits_for_the_disk() {
+    let (disk, broker, now) = on_disk();
+    broker.arrivals.bound(4 * BODY_BYTES);
+    let mut publisher = publisher_to_disk(&disk, &broker, now);
+    publisher.receive(&begun(), now);
+    let body_bytes = usize::try_from(BODY_BYTES).unwrap();
+    while disk.pending_bytes() + body_bytes <= settings().pending_bytes_max {
+        publisher.receive(&[half(), begun()].concat(), now);
+    }
+    broker.set_alarm(Alarm::Memory, true);
+    publisher.receive(&[half(), publish_of(BODY_BYTES)].concat(), now);
+    assert_eq!(sent(&mut publisher), [BLOCKED]);
+    disk.commit_all();
+    while publisher.poll_mail(Waker::noop()) {
+        publisher.advance(now);
+    }
+    assert!(!publisher.wants_read(), "nothing is begun while an alarm stands");
+    broker.set_alarm(Alarm::Memory, false);
+    while publisher.poll_mail(Waker::noop()) {
+        publisher.advance(now);
+    }
+    assert!(publisher.wants_read());
 }
