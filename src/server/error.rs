@@ -65,7 +65,7 @@ impl ServerError {
     /// What to do about a broker that ended with this, where the error does not say it itself.
     pub fn advice(&self) -> Option<&'static str> {
         let is_of_data = match self {
-            Self::Store(error) => matches!(**error, StoreError::Database { .. } | StoreError::Damaged { .. }),
+            Self::Store(error) => error.may_be_damage(),
             Self::Recover(error) => !matches!(error, RecoverError::UnknownVhost { .. }),
             _ => false,
         };

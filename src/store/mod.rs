@@ -15,6 +15,8 @@ pub mod sqlite;
 use std::sync::Arc;
 use std::task::Waker;
 
+use rusqlite::ErrorCode;
+
 pub use delayed::{
     DelayedEntry, DelayedId, DelayedPage, DelayedRequest, DelayedSink, DelayedWay, DelaysRow, RecoveredDelays,
 };
@@ -79,6 +81,29 @@ pub enum StoreError {
     },
 }
 
+impl StoreError {
+    /// Whether the data may not be what was written. A disk that is full, or a file that others hold or protect, says
+    /// nothing of what is in it.
+    pub fn may_be_damage(&self) -> bool {
+        match self {
+            Self::Database { source, .. } => !matches!(
+                source.sqlite_error_code(),
+                Some(
+                    ErrorCode::DiskFull
+                        | ErrorCode::DatabaseBusy
+                        | ErrorCode::DatabaseLocked
+                        | ErrorCode::CannotOpen
+                        | ErrorCode::ReadOnly
+                        | ErrorCode::PermissionDenied
+                        | ErrorCode::OutOfMemory
+                )
+            ),
+            Self::Damaged { .. } => true,
+            Self::Unusable { .. } | Self::Io { .. } => false,
+        }
+    }
+}
+
 /// The durable side of the broker. All methods return at once; a thread of the store's own does the work.
 pub trait Store: Send + Sync + std::fmt::Debug {
     /// Adds operations to the group that is written next and returns the number to wait for.
@@ -132,5 +157,33 @@ impl<'a> Hold<'a> {
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
         self.0.release();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_the_disk_or_others_are_to_blame_for_is_no_damage() {
+        let rows = [
+            (ffi::SQLITE_CORRUPT, true),
+            (ffi::SQLITE_NOTADB, true),
+            (ffi::SQLITE_IOERR_READ, true),
+            (ffi::SQLITE_FULL, false),
+            (ffi::SQLITE_BUSY, false),
+            (ffi::SQLITE_LOCKED, false),
+            (ffi::SQLITE_CANTOPEN, false),
+            (ffi::SQLITE_READONLY, false),
+        ];
+        for (code, may_be_damage) in rows {
+            let error = StoreError::Database {
+                operation: "read it",
+                source: rusqlite::Error::SqliteFailure(ffi::Error::new(code), None),
+            };
+            assert_eq!(error.may_be_damage(), may_be_damage, "{code}");
+        }
     }
 }
