@@ -138,6 +138,7 @@ impl<'a> Trial<'a> {
                     phase.published
                 )));
             }
+            thread::sleep(SAMPLE_INTERVAL);
         }
     }
 
