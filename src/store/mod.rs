@@ -82,8 +82,8 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// Whether the data may not be what was written. A disk that is full, or a file that others hold or protect, says
-    /// nothing of what is in it.
+    /// Whether the data may not be what was written. A disk that is full, or a file that others hold, says nothing of
+    /// what is in it. One that must not be written may say so of itself.
     pub fn may_be_damage(&self) -> bool {
         match self {
             Self::Database { source, .. } => !matches!(
@@ -93,7 +93,6 @@ impl StoreError {
                         | ErrorCode::DatabaseBusy
                         | ErrorCode::DatabaseLocked
                         | ErrorCode::CannotOpen
-                        | ErrorCode::ReadOnly
                         | ErrorCode::PermissionDenied
                         | ErrorCode::OutOfMemory
                 )
@@ -176,7 +175,7 @@ mod tests {
             (ffi::SQLITE_BUSY, false),
             (ffi::SQLITE_LOCKED, false),
             (ffi::SQLITE_CANTOPEN, false),
-            (ffi::SQLITE_READONLY, false),
+            (ffi::SQLITE_READONLY, true),
         ];
         for (code, may_be_damage) in rows {
             let error = StoreError::Database {

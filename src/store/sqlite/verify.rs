@@ -7,14 +7,20 @@ mod definitions;
 mod delayed;
 mod messages;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::copy::{database_in, open_reader};
 use super::log_index::Gap;
-use super::{Chain, database, lock, log_index, schema, unusable};
+use super::{Chain, database, file_system, lock, log_index, schema, unusable};
 use crate::store::StoreError;
+
+/// Where the header has the version of the format for who writes, and the last one that SQLite knows.
+const WRITE_VERSION_AT: usize = 18;
+const WRITE_VERSION_MAX: u8 = 2;
 
 /// Problems that are told one by one.
 const PROBLEMS_MAX: usize = 50;
@@ -74,10 +80,23 @@ pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
     let connection = open_reader(&path)?;
     schema::check_used(&connection, &path)?;
     let mut findings = examine(&connection)?;
+    if !can_be_written(&path)? {
+        findings.problem("SQLite: the header says that the file must not be written".to_owned());
+    }
     if let Some(gap) = gap {
         findings.problem(gap.to_string());
     }
     Ok(findings)
+}
+
+/// Whether SQLite would write the file: its header has a version for that, and a later one than SQLite knows forbids it.
+/// A reader is not told.
+fn can_be_written(path: &Path) -> Result<bool, StoreError> {
+    let mut header = [0; WRITE_VERSION_AT + 1];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .map_err(file_system("read the header of", path))?;
+    Ok(header[WRITE_VERSION_AT] <= WRITE_VERSION_MAX)
 }
 
 /// Looks at everything, in one read transaction.

@@ -240,6 +240,24 @@ fn each_kind_of_damage_is_found_and_named() {
     }
 }
 
+#[test]
+fn a_header_that_forbids_to_write_is_found() {
+    let directory = directory();
+    let (store, _) = open(directory.path());
+    fill(&store);
+    drop(store);
+    let path = directory.path().join("leveret.db");
+    let mut bytes = fs::read(&path).expect("a file");
+    assert!(verify(directory.path()).expect("a database").is_sound());
+    bytes[18] ^= 0x80;
+    fs::write(&path, bytes).expect("a file");
+    let findings = verify(directory.path()).expect("a database");
+    assert_eq!(
+        findings.problems,
+        ["SQLite: the header says that the file must not be written"]
+    );
+}
+
 /// Only what is used is protected: a byte of a free page may be anything.
 #[test]
 fn flipped_bytes_never_end_the_look() {
