@@ -145,7 +145,9 @@ fn a_database_with_a_byte_changed_is_refused_or_served_as_it_was() {
         let bits = 1 << random.random_range(0..8);
         let what = format!("byte {place} of {} with {bits:#x}", bytes.len());
         let changed = with_change(&bytes, place, bits);
-        let is_sound = verify(changed.path()).is_ok_and(|findings| findings.is_sound());
+        // Of an older version it looks at the pages only: what was changed may be the number of the version.
+        let is_sound =
+            verify(changed.path()).is_ok_and(|findings| findings.is_sound() && findings.is_current);
         let found = look(changed.path());
         let outcome = outcome(&whole, &found, is_sound, &what);
         *outcomes.entry(outcome).or_default() += 1;

@@ -304,7 +304,7 @@ fn a_stop_confirms_what_it_has_read_and_then_says_goodbye() {
     drop(other);
     server.terminate();
     server.logged(&["SIGTERM: stopping"]);
-    // It is read no more: nobody will ever confirm these.
+    // It is read no more, once its connection knows: nobody will ever confirm what comes then.
     client.publish("", "queue", true, b"too late");
     client.flush().unwrap();
     faults.hold(false);
@@ -317,11 +317,11 @@ fn a_stop_confirms_what_it_has_read_and_then_says_goodbye() {
         }
     }
     client.flush().unwrap();
-    assert_eq!(confirmed, 10);
+    assert!(confirmed == 10 || confirmed == 11, "{confirmed}");
     declared.join().unwrap();
     assert!(server.ends(), "it stops cleanly");
     server.restart();
-    assert_eq!(take_all(&server, "queue").len(), 10);
+    assert_eq!(take_all(&server, "queue").len() as u64, confirmed);
     connect(&server).ready("declared").unwrap();
 }
 
