@@ -15,8 +15,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the command line, where each of `own` has a value. Options of Rust's own test programs are passed over.
-    /// Anything else ends the process.
+    /// Reads the command line, where each of `own` has a value. Options of Rust's own test programs are passed over;
+    /// any other ends the process.
     pub fn read(own: &[&str]) -> Self {
         let mut options = Self {
             words: Vec::new(),

@@ -168,8 +168,8 @@ impl DelayedMessages {
         self.state.lock().window.count_in_memory()
     }
 
-    /// Delays a message that nobody may see before `after` is committed, if it is given. Returns what has to be committed before it can be confirmed; `None` when the exchange is
-    /// not durable, or gone, and the message with it.
+    /// Delays a message that nobody may see before `after` is committed, if it is given. Returns what has to be
+    /// committed before it can be confirmed; `None` when the exchange is not durable, or gone, and the message with it.
     pub fn add(
         &self,
         message: &Message,

@@ -77,10 +77,12 @@ pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
         // To look at the rest would make the index anew, and nobody would be told again.
         return Err(unusable(&path, gap.to_string()));
     }
+    // Before SQLite has the file: to close a second handle of it would give up SQLite's locks.
+    let can_be_written = can_be_written(&path)?;
     let connection = open_reader(&path)?;
     schema::check_used(&connection, &path)?;
     let mut findings = examine(&connection)?;
-    if !can_be_written(&path)? {
+    if !can_be_written {
         findings.problem("SQLite: the header says that the file must not be written".to_owned());
     }
     if let Some(gap) = gap {
@@ -92,11 +94,14 @@ pub fn verify(directory: &Path) -> Result<Findings, StoreError> {
 /// Whether SQLite would write the file: its header has a version for that, and a later one than SQLite knows forbids it.
 /// A reader is not told.
 fn can_be_written(path: &Path) -> Result<bool, StoreError> {
-    let mut header = [0; WRITE_VERSION_AT + 1];
+    let mut header = Vec::new();
     File::open(path)
-        .and_then(|mut file| file.read_exact(&mut header))
+        .and_then(|file| file.take(WRITE_VERSION_AT as u64 + 1).read_to_end(&mut header))
         .map_err(file_system("read the header of", path))?;
-    Ok(header[WRITE_VERSION_AT] <= WRITE_VERSION_MAX)
+    // What is shorter than a header is SQLite's to judge.
+    Ok(header
+        .get(WRITE_VERSION_AT)
+        .is_none_or(|version| *version <= WRITE_VERSION_MAX))
 }
 
 /// Looks at everything, in one read transaction.

@@ -219,15 +219,20 @@ const DAMAGE: &[(&str, &str)] = &[
     ("DROP TABLE known_key", "no such table: known_key"),
 ];
 
-#[test]
-fn each_kind_of_damage_is_found_and_named() {
+/// The file of a sound database that has something of everything.
+fn whole() -> Vec<u8> {
     let directory = directory();
     let (store, _) = open(directory.path());
     fill(&store);
     drop(store);
-    let whole = fs::read(directory.path().join("leveret.db")).expect("a file");
+    fs::read(directory.path().join("leveret.db")).expect("a file")
+}
+
+#[test]
+fn each_kind_of_damage_is_found_and_named() {
+    let whole = whole();
     for (sql, expected) in DAMAGE {
-        let copy = self::directory();
+        let copy = directory();
         let path = copy.path().join("leveret.db");
         fs::write(&path, &whole).expect("a copy");
         Connection::open(&path)
@@ -242,16 +247,11 @@ fn each_kind_of_damage_is_found_and_named() {
 
 #[test]
 fn a_header_that_forbids_to_write_is_found() {
-    let directory = directory();
-    let (store, _) = open(directory.path());
-    fill(&store);
-    drop(store);
-    let path = directory.path().join("leveret.db");
-    let mut bytes = fs::read(&path).expect("a file");
-    assert!(verify(directory.path()).expect("a database").is_sound());
-    bytes[18] ^= 0x80;
-    fs::write(&path, bytes).expect("a file");
-    let findings = verify(directory.path()).expect("a database");
+    let mut changed = whole();
+    changed[18] ^= 0x80;
+    let copy = directory();
+    fs::write(copy.path().join("leveret.db"), changed).expect("a copy");
+    let findings = verify(copy.path()).expect("a database");
     assert_eq!(
         findings.problems,
         ["SQLite: the header says that the file must not be written"]
@@ -261,14 +261,10 @@ fn a_header_that_forbids_to_write_is_found() {
 /// Only what is used is protected: a byte of a free page may be anything.
 #[test]
 fn flipped_bytes_never_end_the_look() {
-    let directory = directory();
-    let (store, _) = open(directory.path());
-    fill(&store);
-    drop(store);
-    let whole = fs::read(directory.path().join("leveret.db")).expect("a file");
+    let whole = whole();
     let mut found = 0;
     for at in (100..whole.len()).step_by(211) {
-        let copy = self::directory();
+        let copy = directory();
         let mut flipped = whole.clone();
         flipped[at] ^= 0xff;
         fs::write(copy.path().join("leveret.db"), flipped).expect("a copy");
