@@ -82,6 +82,9 @@ impl Connection {
             self.input = Vec::new();
         }
         self.builder.rest();
+        if let Some(session) = &mut self.session {
+            session.batch.rest();
+        }
     }
 
     /// Writes to `spare` from now on, if it has no buffer of its own: whoever drives many connections lends them one

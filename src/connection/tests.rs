@@ -1,6 +1,7 @@
 //! What depends on time and on alarms: a connection without a socket, on a clock of the test's own.
 
 mod accounts;
+mod blocks;
 mod moves;
 mod pace;
 mod places;

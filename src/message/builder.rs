@@ -1,17 +1,58 @@
 //! From the parts of a message, as they arrive or were stored, to the message.
 
-use std::sync::Arc;
-
-use crate::amqp::content::Properties;
 use crate::amqp::framed_content::{self, BOUNDARY_BYTES};
 
-use super::{DEAD_LETTER, HEADER_FIXED_BYTES, Message, MessageDecodeError, NOTE_BYTES, Traits, names};
+use super::{HEADER_FIXED_BYTES, Message, NOTE_BYTES, Traits, names};
 
 /// A builder keeps no more room than this, bytes, from one message to the next.
-const BUSY_BYTES_MAX: usize = 256 << 10;
+pub(super) const BUSY_BYTES_MAX: usize = 256 << 10;
 
 /// The same for a connection that has nothing to do: they are many.
-const IDLE_BYTES_MAX: usize = 4096;
+pub(super) const IDLE_BYTES_MAX: usize = 4096;
+
+/// A message as its frames came, all of them together; borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Exchange and routing key, two short strings.
+    pub envelope: &'a [u8],
+    /// What stands from the end of the method's frame to the end of the last frame.
+    pub tail: &'a [u8],
+    /// Bytes of the content header frame's payload.
+    pub header_len: usize,
+    /// Bytes of the body.
+    pub body_len: usize,
+}
+
+impl Received<'_> {
+    /// Where behind the note the payloads of the content header and of the body begin.
+    #[inline]
+    pub(super) fn places(&self) -> (usize, usize) {
+        let header_at = self.envelope.len() + BOUNDARY_BYTES;
+        (header_at, header_at + self.header_len + BOUNDARY_BYTES)
+    }
+
+    /// Bytes that it takes as a message.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        let empty_body = if self.body_len == 0 { BOUNDARY_BYTES } else { 0 };
+        NOTE_BYTES + self.envelope.len() + self.tail.len() + empty_body
+    }
+
+    /// Appends the message behind this note.
+    #[inline]
+    pub(super) fn append(&self, bytes: &mut Vec<u8>, note: &[u8; NOTE_BYTES]) {
+        bytes.reserve(self.len());
+        bytes.extend_from_slice(note);
+        bytes.extend_from_slice(self.envelope);
+        if self.body_len == 0 {
+            bytes.extend_from_slice(&self.tail[..self.tail.len() - 1]);
+            framed_content::open_body(bytes, 0);
+            framed_content::close(bytes);
+        } else {
+            bytes.extend_from_slice(self.tail);
+        }
+    }
+}
 
 /// Collects a message: exchange, routing key, content header, then body frames; or all of it at once, and then it is
 /// used again for the next.
@@ -66,21 +107,13 @@ impl MessageBuilder {
         self.bytes.extend_from_slice(payload);
     }
 
-    /// All of a message at once, from its publish: exchange and routing key (two short strings), and what stands from
-    /// the end of the method's frame to the end of the last frame.
+    /// All of a message at once.
     #[inline]
-    pub fn whole(&mut self, envelope: &[u8], tail: &[u8], header_len: usize, body_len: usize) {
-        let tail = &tail[..tail.len() - 1];
+    pub fn whole(&mut self, received: &Received<'_>) {
         self.bytes.clear();
-        self.bytes.reserve(NOTE_BYTES + envelope.len() + tail.len() + 1);
-        self.bytes.extend_from_slice(&[0; NOTE_BYTES]);
-        self.bytes.extend_from_slice(envelope);
-        self.header_at = envelope.len() + BOUNDARY_BYTES;
-        self.bytes.extend_from_slice(tail);
-        if body_len == 0 {
-            framed_content::open_body(&mut self.bytes, 0);
-        }
-        self.body_at = self.header_at + header_len + BOUNDARY_BYTES;
+        received.append(&mut self.bytes, &[0; NOTE_BYTES]);
+        self.bytes.pop();
+        (self.header_at, self.body_at) = received.places();
     }
 
     /// The message; `traits` are those of its properties. The whole body is there.
@@ -92,49 +125,14 @@ impl MessageBuilder {
     #[inline]
     pub(super) fn finish_with(&mut self, traits: Traits, flags: u8) -> Message {
         framed_content::close(&mut self.bytes);
-        let header_at = u16::try_from(self.header_at).expect("two shortstrs are at most 512 bytes");
-        let body_at = u32::try_from(self.body_at).expect("a header fits a frame");
         let (note, _) = self
             .bytes
             .split_first_chunk_mut::<NOTE_BYTES>()
             .expect("it was started");
-        *note = traits.note(flags, header_at, body_at);
-        let message = Message(Arc::from(&self.bytes[..]));
+        *note = traits.note(flags, self.header_at, self.body_at);
+        let message = Message::alone(&self.bytes);
         self.give_back(BUSY_BYTES_MAX);
         message
-    }
-
-    /// See [`Message::decode`]; for many messages in turn.
-    ///
-    /// # Errors
-    /// When the bytes are cut or damaged.
-    pub fn decode(&mut self, bytes: &[u8], is_dead_letter: bool) -> Result<Message, MessageDecodeError> {
-        let bad = |reason| MessageDecodeError(bytes.len(), reason);
-        let exchange_len = usize::from(*bytes.first().ok_or(bad("empty"))?);
-        let key_len = usize::from(*bytes.get(1 + exchange_len).ok_or(bad("no routing key"))?);
-        let header_at = 2 + exchange_len + key_len;
-        let fixed = bytes
-            .get(header_at..header_at + HEADER_FIXED_BYTES)
-            .filter(|fixed| fixed.starts_with(&[0, 60, 0, 0]))
-            .ok_or(bad("no header"))?;
-        let body_size = u64::from_be_bytes(fixed[4..12].try_into().expect("eight bytes were sliced"));
-        let body_at = usize::try_from(body_size)
-            .ok()
-            .and_then(|size| bytes.len().checked_sub(size))
-            .filter(|at| *at >= header_at + HEADER_FIXED_BYTES)
-            .ok_or(bad("body cut short"))?;
-        if u32::try_from(body_at).is_err() {
-            return Err(bad("header too long"));
-        }
-        let properties = &bytes[header_at + HEADER_FIXED_BYTES..body_at];
-        let traits = Properties::parse(properties).map_err(|_| bad("properties do not parse"))?;
-        let flags = if is_dead_letter { DEAD_LETTER } else { 0 };
-        self.bytes.clear();
-        self.bytes.extend_from_slice(&[0; NOTE_BYTES]);
-        self.bytes.extend_from_slice(&bytes[..header_at]);
-        self.header(body_size, properties, bytes.len());
-        self.body(&bytes[body_at..]);
-        Ok(self.finish_with(Traits::of(&traits), flags))
     }
 
     /// Gives its room back if that is more than an idle connection should hold.

@@ -2,14 +2,20 @@
 //!
 //! It never changes after it was built; a dead letter or a stripped header is a new message.
 
+mod block;
 mod builder;
+mod encoded;
 
-use std::sync::Arc;
+use std::fmt;
+
+use triomphe::ThinArc;
 
 use crate::amqp::content::Properties;
 use crate::amqp::framed_content::{BOUNDARY_BYTES, FramedContent};
 
-pub use builder::MessageBuilder;
+pub use block::BlockBuilder;
+pub use builder::{MessageBuilder, Received};
+pub use encoded::{Encoded, MessageDecodeError};
 
 /// class id, weight and body size in front of the property flags.
 const HEADER_FIXED_BYTES: usize = 12;
@@ -25,11 +31,17 @@ const DEAD_LETTER: u8 = 2;
 /// The expiration of the note is meant.
 const EXPIRES: u8 = 4;
 
-/// A published message. Cloning shares it: on fan-out every queue holds the same allocation.
+/// A published message. Cloning shares it: on fan-out every queue holds the same bytes.
 ///
-/// All of it is one allocation of exactly its size: the note, and the names and the content as they go out.
-#[derive(Clone, Debug)]
-pub struct Message(Arc<[u8]>);
+/// It is one piece of memory: the note, and the names and the content as they go out. Small ones that came one after the
+/// other and go the same way share an allocation, a block (see [`BlockBuilder`]).
+#[derive(Clone)]
+pub struct Message {
+    block: ThinArc<(), u8>,
+    /// Where in its block it begins.
+    at: u32,
+    len: u32,
+}
 
 /// What queues read of a message's properties.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +71,9 @@ impl Traits {
     }
 
     #[inline]
-    fn note(self, flags: u8, header_at: u16, body_at: u32) -> [u8; NOTE_BYTES] {
+    fn note(self, flags: u8, header_at: usize, body_at: usize) -> [u8; NOTE_BYTES] {
+        let header_at = u16::try_from(header_at).expect("two shortstrs are at most 512 bytes");
+        let body_at = u32::try_from(body_at).expect("a header fits a frame");
         let persistent = if self.persistent { PERSISTENT } else { 0 };
         let expires = if self.expiration.is_some() { EXPIRES } else { 0 };
         let [h0, h1] = header_at.to_le_bytes();
@@ -80,11 +94,6 @@ impl Traits {
     }
 }
 
-/// Why stored bytes are not a message.
-#[derive(Debug, thiserror::Error)]
-#[error("{0} bytes are not a stored message: {1}")]
-pub struct MessageDecodeError(usize, &'static str);
-
 impl Message {
     /// A whole message at once: for messages that the broker makes itself, and for tests.
     pub fn new(exchange: &[u8], routing_key: &[u8], properties: &[u8], body: &[u8]) -> Self {
@@ -99,7 +108,7 @@ impl Message {
     /// The same message with other properties.
     pub fn with_properties(&self, properties: &[u8]) -> Self {
         let names = (self.exchange(), self.routing_key());
-        Self::build(names, properties, self.body(), self.0[0] & DEAD_LETTER)
+        Self::build(names, properties, self.body(), self.flags() & DEAD_LETTER)
     }
 
     fn build((exchange, routing_key): (&[u8], &[u8]), properties: &[u8], body: &[u8], flags: u8) -> Self {
@@ -128,7 +137,7 @@ impl Message {
         let &[_, _, h0, h1, b0, b1, b2, b3, ..] = self.note();
         let header_at = usize::from(u16::from_le_bytes([h0, h1]));
         let body_at = u32::from_le_bytes([b0, b1, b2, b3]) as usize;
-        FramedContent::new(&self.0[NOTE_BYTES..], header_at, body_at)
+        FramedContent::new(&self.bytes()[NOTE_BYTES..], header_at, body_at)
     }
 
     /// Exchange and routing key as two shortstrs: the tail of `basic.deliver`, `get-ok` and `return`.
@@ -161,13 +170,14 @@ impl Message {
     /// `delivery_mode` 2: it survives a restart in a durable queue.
     #[inline]
     pub fn is_persistent(&self) -> bool {
-        self.0[0] & PERSISTENT != 0
+        self.flags() & PERSISTENT != 0
     }
 
     /// The `priority` property, 0 when absent.
     #[inline]
     pub fn priority(&self) -> u8 {
-        self.0[1]
+        let &[_, priority, ..] = self.note();
+        priority
     }
 
     /// The `expiration` property, milliseconds.
@@ -180,23 +190,23 @@ impl Message {
     /// The broker wrote its `x-death` header; what a client sends under that name tells nothing. The store keeps
     /// this beside [`Message::encoded`].
     pub fn is_dead_letter(&self) -> bool {
-        self.0[0] & DEAD_LETTER != 0
+        self.flags() & DEAD_LETTER != 0
     }
 
     /// Bytes that it stands for: names, header and body, and their framing.
     #[inline]
     pub fn memory_bytes(&self) -> usize {
-        self.0.len() - NOTE_BYTES
+        self.len as usize - NOTE_BYTES
     }
 
-    /// Whether both are the same allocation: one publish that fanned out.
+    /// Whether both are the same bytes: one publish that fanned out.
     pub fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        self.identity() == other.identity()
     }
 
     /// A number that is equal for clones that live at the same time, and for no others.
     pub fn identity(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
+        self.bytes().as_ptr().addr()
     }
 
     /// Names, header and body in one piece, as the store keeps them; [`Message::decode`] reads it back.
@@ -225,11 +235,42 @@ impl Message {
     /// # Errors
     /// When the bytes are cut or damaged.
     pub fn decode(bytes: &[u8], is_dead_letter: bool) -> Result<Self, MessageDecodeError> {
-        MessageBuilder::default().decode(bytes, is_dead_letter)
+        let encoded = Encoded::parse(bytes)?;
+        let mut bytes = Vec::with_capacity(encoded.len());
+        encoded.append(&mut bytes, is_dead_letter);
+        Ok(Self::alone(&bytes))
     }
 
+    /// Alone in its block.
+    fn alone(bytes: &[u8]) -> Self {
+        Self {
+            block: ThinArc::from_header_and_slice((), bytes),
+            at: 0,
+            len: u32::try_from(bytes.len()).expect("a message is below 4 GiB"),
+        }
+    }
+
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        &self.block.slice[self.at as usize..][..self.len as usize]
+    }
+
+    #[inline]
     fn note(&self) -> &[u8; NOTE_BYTES] {
-        self.0.first_chunk().expect("every message begins with its note")
+        self.bytes()
+            .first_chunk()
+            .expect("every message begins with its note")
+    }
+
+    #[inline]
+    fn flags(&self) -> u8 {
+        self.note()[0]
+    }
+}
+
+impl fmt::Debug for Message {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("Message").field(&self.bytes()).finish()
     }
 }
 

@@ -62,6 +62,11 @@ impl Route {
         self.remembered != Remembered::Nothing
     }
 
+    /// It leads to queues, and nothing else happens on the way.
+    pub fn is_straight(&self) -> bool {
+        !self.queues.is_empty() && self.delays.is_empty() && !self.is_late_reply && !self.leaves_traces()
+    }
+
     /// Nothing takes the message: a publisher that asked to be told is told so.
     #[inline]
     pub fn is_unroutable(&self) -> bool {

@@ -3,25 +3,23 @@
 //! At a flush publishes go before settlements: a worker that publishes its result and then acks its job must not
 //! lose both to a crash in between.
 
+mod groups;
 mod run;
 
 use std::cmp::Reverse;
-use std::ops::Range;
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-
-use crate::broker::LiveQueueId;
 use crate::broker::live_queue::{LiveQueue, Published};
 use crate::broker::queue::Settlement;
 use crate::broker::queue::consumers::ConsumerSlot;
 use crate::broker::queue::effects::DeliveryHandle;
 use crate::broker::vhost::Vhost;
-use crate::message::Message;
+use crate::message::{BlockBuilder, Message, Received, Traits};
 use crate::store::Sequence;
 
 use super::pace::Lead;
 use super::routes::{RouteId, Routes};
+use groups::Groups;
 use run::Run;
 
 pub use run::{Confirmable, Confirmed};
@@ -43,6 +41,8 @@ pub struct Batch {
     pub routes: Routes,
     /// What was published; a message is taken out when it goes to its last queue.
     messages: Vec<Option<Message>>,
+    /// The last of the messages, as long as they are to share memory.
+    block: BlockBuilder,
     /// All of the messages, in order.
     runs: Vec<Run>,
     /// Which of the messages a queue has refused because it is full.
@@ -66,6 +66,7 @@ impl Batch {
             vhost,
             routes: Routes::default(),
             messages: Vec::new(),
+            block: BlockBuilder::default(),
             runs: Vec::new(),
             rejected: Vec::new(),
             settlements: Vec::new(),
@@ -81,17 +82,54 @@ impl Batch {
     /// Adds a publish. Returns whether it is time to flush.
     #[inline]
     pub fn publish(&mut self, message: Message, route: RouteId, confirm: Option<Confirmable>) -> bool {
-        let is_persistent = message.is_persistent();
+        self.seal();
+        self.run_on(route, confirm, message.is_persistent());
+        self.messages.push(Some(message));
+        self.messages.len() >= PUBLISHES_MAX
+    }
+
+    /// The same for a message that may share memory with those before it, if they go the same way.
+    #[inline]
+    pub fn publish_received(
+        &mut self,
+        (received, traits): (&Received<'_>, Traits),
+        route: RouteId,
+        confirm: Option<Confirmable>,
+    ) -> bool {
+        let begins_run = self.run_on(route, confirm, traits.persistent);
+        if begins_run || !self.block.takes(received, traits) {
+            self.seal();
+        }
+        self.block.push(received, traits);
+        self.messages.len() + self.block.len() >= PUBLISHES_MAX
+    }
+
+    /// Counts a publish as one more of the last run, or as the first of a new one, and returns whether it is that.
+    #[inline]
+    fn run_on(&mut self, route: RouteId, confirm: Option<Confirmable>, is_persistent: bool) -> bool {
         match self.runs.last_mut() {
-            Some(run) if run.takes(route, confirm, is_persistent) => run.len += 1,
+            Some(run) if run.takes(route, confirm, is_persistent) => {
+                run.len += 1;
+                false
+            }
             _ => {
                 let leaves_traces = self.routes.get(route).leaves_traces();
                 self.runs
                     .push(Run::begin(route, confirm, is_persistent, leaves_traces));
+                true
             }
         }
-        self.messages.push(Some(message));
-        self.messages.len() >= PUBLISHES_MAX
+    }
+
+    /// What was gathered in a block becomes messages.
+    #[inline]
+    fn seal(&mut self) {
+        self.block.seal(|message| self.messages.push(Some(message)));
+    }
+
+    /// Gives memory back that an idle connection does not need.
+    pub fn rest(&mut self) {
+        self.block.rest();
     }
 
     /// Adds a settlement.
@@ -118,6 +156,7 @@ impl Batch {
     /// Whether nothing is gathered.
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
+            && self.block.is_empty()
             && self.resumes.is_empty()
             && self.settlements.iter().all(|group| group.settlements.is_empty())
     }
@@ -197,6 +236,7 @@ impl Batch {
     }
 
     fn flush_publishes(&mut self) -> Option<Sequence> {
+        self.seal();
         if !self.runs.iter().any(|run| run.leaves_traces) {
             return self.publish_all(None);
         }
@@ -352,36 +392,5 @@ impl Marks {
         self.lead = Lead::of(queue, published).or(self.lead);
         self.reached_store |= published.sequence.is_some();
         published.sequence.filter(|_| queue.definition.durable)
-    }
-}
-
-/// Publishes by queue.
-#[derive(Debug, Default)]
-struct Groups {
-    by_queue: FxHashMap<LiveQueueId, usize>,
-    groups: Vec<Group>,
-}
-
-/// A queue with the numbers of its messages, and whether each goes nowhere else.
-type Group = (Arc<LiveQueue>, Vec<(usize, bool)>);
-
-impl Groups {
-    fn add(&mut self, queue: &Arc<LiveQueue>, indices: Range<usize>, are_alone: bool) {
-        let group = *self.by_queue.entry(queue.id).or_insert_with(|| {
-            self.groups.push((Arc::clone(queue), Vec::new()));
-            self.groups.len() - 1
-        });
-        self.groups[group]
-            .1
-            .extend(indices.map(|index| (index, are_alone)));
-    }
-
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut Group> {
-        self.groups.iter_mut()
-    }
-
-    fn clear(&mut self) {
-        self.by_queue.clear();
-        self.groups.clear();
     }
 }

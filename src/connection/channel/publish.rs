@@ -11,13 +11,14 @@ use crate::broker::exchange::{Criteria, ExchangeKind};
 use crate::broker::permission::Access;
 use crate::broker::refusal::Entity;
 use crate::broker::vhost::{REPLY_TO, Route};
-use crate::message::{Message, MessageBuilder, Traits};
+use crate::message::{Message, MessageBuilder, Received, Traits};
 
 use super::super::error::{Denied, Failure, bad_properties, connection, precondition};
 use super::super::routes::RouteId;
 use super::super::session::Session;
 use super::incoming::{self, Incoming, check_header};
 use super::properties::{Copies, check_expiration, check_user_id, read_headers};
+use super::repetition::Known;
 use super::{Channel, Mode};
 
 const ID: MethodId = MethodId::PUBLISH;
@@ -44,12 +45,50 @@ impl Channel {
         refuse_immediate(&whole.publish)?;
         let header = check_header(whole.header)?;
         check_size(header.body_size, session)?;
-        builder.whole(whole.envelope, whole.tail, whole.header.len(), whole.body.len());
-        let plain = self.publish(session, output, builder, whole.publish.mandatory)?;
-        if let Some(found) = plain {
-            self.learn(session, whole, found);
+        let names = (whole.publish.exchange, whole.publish.routing_key);
+        let cached = find_route(session, whole.envelope, names.0)?;
+        let properties = Properties::parse(header.properties).map_err(|_| bad_properties())?;
+        let received = Received {
+            envelope: whole.envelope,
+            tail: whole.tail,
+            header_len: whole.header.len(),
+            body_len: whole.body.len(),
+        };
+        let mandatory = whole.publish.mandatory;
+        if let Some(route) = cached
+            && says_nothing(&properties)
+        {
+            let known = Known::of(session, route, Traits::of(&properties), mandatory);
+            self.learn(whole, known);
+            self.gather_plain(session, (output, builder), &received, known);
+            return Ok(());
         }
+        builder.whole(&received);
+        let (message, route) = self.check_and_route(session, builder, cached)?;
+        self.gather(session, output, message, route, mandatory);
         Ok(())
+    }
+
+    /// Passes on a publish whose properties ask for nothing.
+    #[inline]
+    pub(super) fn gather_plain(
+        &mut self,
+        session: &mut Session,
+        (output, builder): (&mut Vec<u8>, &mut MessageBuilder),
+        received: &Received<'_>,
+        known: Known,
+    ) {
+        if known.goes_straight && !matches!(self.mode, Mode::Transaction(_)) {
+            let confirm = self.next_confirm();
+            let message = (received, known.traits);
+            if session.batch.publish_received(message, known.route, confirm) {
+                session.flush();
+            }
+        } else {
+            builder.whole(received);
+            let message = builder.finish(known.traits);
+            self.gather(session, output, message, known.route, known.mandatory);
+        }
     }
 
     /// Takes a header or body frame.
@@ -92,32 +131,22 @@ impl Channel {
         incoming::out_of_turn(self.incoming.as_ref().is_some_and(Incoming::has_header))
     }
 
-    /// A message is complete, and of a size that is taken: checks it in RabbitMQ's order, routes it, and gathers it.
-    /// Returns what was found out about it if the same is true for each message with this head.
+    /// A message that came frame by frame is complete, and of a size that is taken: checks it in RabbitMQ's order, routes
+    /// it, and gathers it.
     fn publish(
         &mut self,
         session: &mut Session,
         output: &mut Vec<u8>,
         builder: &mut MessageBuilder,
         mandatory: bool,
-    ) -> Result<Option<(RouteId, Traits)>, Failure> {
-        let cached = find_route(session, builder)?;
-        let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
-        let says_nothing = properties.headers.is_none()
-            && properties.reply_to.is_none()
-            && properties.expiration.is_none()
-            && properties.user_id.is_none();
-        if says_nothing && let Some(route) = cached {
-            let traits = Traits::of(&properties);
-            self.gather(session, output, builder.finish(traits), route, mandatory);
-            return Ok(Some((route, traits)));
-        }
+    ) -> Result<(), Failure> {
+        let cached = find_route(session, builder.envelope(), builder.names().0)?;
         let (message, route) = self.check_and_route(session, builder, cached)?;
         self.gather(session, output, message, route, mandatory);
-        Ok(None)
+        Ok(())
     }
 
-    /// The same for a message whose properties ask for something, or whose route has to be found.
+    /// The message, and where it goes. What its properties ask for is done.
     fn check_and_route(
         &mut self,
         session: &mut Session,
@@ -237,19 +266,27 @@ pub(super) fn check_size(received: u64, session: &Session) -> Result<(), Failure
     Ok(())
 }
 
+/// Whether the properties ask the broker for nothing.
+#[inline]
+fn says_nothing(properties: &Properties<'_>) -> bool {
+    properties.headers.is_none()
+        && properties.reply_to.is_none()
+        && properties.expiration.is_none()
+        && properties.user_id.is_none()
+}
+
 /// The cached route, if there is one; else checks permission and existence, and leaves the rest to
 /// [`decide_route`], which needs the headers.
 #[inline]
-fn find_route(session: &mut Session, builder: &MessageBuilder) -> Result<Option<RouteId>, Failure> {
+fn find_route(session: &mut Session, envelope: &[u8], exchange: &[u8]) -> Result<Option<RouteId>, Failure> {
     let version = session.vhost.version();
     if session.batch.routes.version != version || session.batch.routes.is_full() {
         session.flush();
         session.batch.routes.forget(version);
     }
-    if let Some(route) = session.batch.routes.find(builder.envelope()) {
+    if let Some(route) = session.batch.routes.find(envelope) {
         return Ok(Some(route));
     }
-    let (exchange, _) = builder.names();
     let name = String::from_utf8_lossy(exchange);
     session
         .check(Access::Write, &Entity::Exchange(name.into()))

@@ -2,7 +2,7 @@
 
 use crate::amqp::publish_head::{PublishHead, Repeated};
 use crate::amqp::whole_publish::WholePublish;
-use crate::message::{MessageBuilder, Traits};
+use crate::message::{MessageBuilder, Received, Traits};
 
 use super::super::routes::RouteId;
 use super::super::session::Session;
@@ -18,12 +18,29 @@ pub(super) struct Repetition {
 
 /// What was found out about a publish whose properties ask for nothing.
 #[derive(Clone, Copy, Debug)]
-struct Known {
-    route: RouteId,
+pub(super) struct Known {
+    pub route: RouteId,
     /// The routes of that time, see [`super::super::routes::Routes::epoch`].
-    epoch: u64,
-    traits: Traits,
-    mandatory: bool,
+    pub epoch: u64,
+    pub traits: Traits,
+    pub mandatory: bool,
+    /// Nobody has to look at the message before its queues do.
+    pub goes_straight: bool,
+}
+
+impl Known {
+    /// What is known now.
+    pub fn of(session: &Session, route: RouteId, traits: Traits, mandatory: bool) -> Self {
+        let routes = &session.batch.routes;
+        let found = routes.get(route);
+        Self {
+            route,
+            epoch: routes.epoch(),
+            traits,
+            mandatory,
+            goes_straight: !mandatory && found.is_straight(),
+        }
+    }
 }
 
 impl Channel {
@@ -51,25 +68,19 @@ impl Channel {
             len,
         } = repeated;
         check_size(body.len() as u64, session).ok()?;
-        builder.whole(envelope, tail, header_len, body.len());
-        let message = builder.finish(known.traits);
-        self.gather(session, output, message, known.route, known.mandatory);
+        let received = Received {
+            envelope,
+            tail,
+            header_len,
+            body_len: body.len(),
+        };
+        self.gather_plain(session, (output, builder), &received, known);
         Some(len)
     }
 
     /// Notes what was found out about a publish, which the next may repeat.
-    pub(super) fn learn(
-        &mut self,
-        session: &Session,
-        whole: &WholePublish<'_>,
-        (route, traits): (RouteId, Traits),
-    ) {
-        self.repetition.known = Some(Known {
-            route,
-            epoch: session.batch.routes.epoch(),
-            traits,
-            mandatory: whole.publish.mandatory,
-        });
+    pub(super) fn learn(&mut self, whole: &WholePublish<'_>, known: Known) {
+        self.repetition.known = Some(known);
         self.repetition.head.learn(whole);
     }
 }

@@ -9,6 +9,7 @@ mod copy;
 mod definitions;
 mod delayed;
 mod draft;
+mod entries;
 mod extras;
 mod garbage;
 mod group;

@@ -4,14 +4,15 @@ use std::sync::mpsc::Receiver;
 
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use super::entries::{Entries, Stored};
 use super::extras::{Extra, Extras, expires_column};
 use super::returned::{self, Returned};
 use super::segment::{Bits, POSITION_END, Record, Records, position_of, row_id};
 use super::{Core, database, delayed};
 use crate::clock::Timestamp;
-use crate::message::MessageBuilder;
+use crate::message::Encoded;
 use crate::store::operation::Request;
-use crate::store::{Operation, Page, PageEntry, PageRequest, Position, QueueId, StoreError};
+use crate::store::{Operation, Page, PageRequest, Position, QueueId, StoreError};
 
 /// Entries that a page makes room for before it knows how many there are.
 const ROOM: usize = 4096;
@@ -52,7 +53,7 @@ struct Reading<'a> {
     looked_at: usize,
     /// The last row of `shared` that was used.
     shared: Option<(i64, Vec<u8>)>,
-    builder: MessageBuilder,
+    entries: Entries,
 }
 
 impl Reader {
@@ -100,7 +101,6 @@ impl Reader {
         let mut reading = Reading {
             request,
             page: Page {
-                entries: Vec::with_capacity(request.messages_max.min(ROOM)),
                 next: request.to,
                 tag: request.tag,
                 ..Page::default()
@@ -111,7 +111,7 @@ impl Reader {
             garbage: self.garbage(queue)?,
             looked_at: 0,
             shared: None,
-            builder: MessageBuilder::default(),
+            entries: Entries::with_room(request.messages_max.min(ROOM)),
         };
         let start = self.start(queue, request.from)?;
         let end = row_id(queue, request.to.0);
@@ -136,7 +136,13 @@ impl Reader {
             let next = self.expires_after(now, start, row_id(queue, reading.page.next.0))?;
             reading.expires_next(next);
         }
-        let Reading { page, stale, .. } = reading;
+        let Reading {
+            mut page,
+            entries,
+            stale,
+            ..
+        } = reading;
+        page.entries = entries.finish();
         transaction.commit().map_err(&failed)?;
         Ok((page, stale))
     }
@@ -246,22 +252,21 @@ impl Reader {
             _ => data,
         };
         let bytes = record.slice(data)?;
-        let decoded = reading.builder.decode(bytes, extra.is_dead_letter);
-        let message = decoded.map_err(|error| StoreError::Damaged {
+        let encoded = Encoded::parse(bytes).map_err(|error| StoreError::Damaged {
             what: format!("message {} of queue {}", record.position, reading.request.queue.0),
             reason: error.to_string(),
         })?;
-        reading.bytes += bytes.len();
         let delivery_count = returned.map_or(0, |returned| returned.delivery_count);
-        reading.page.entries.push(PageEntry {
+        let stored = Stored {
             position: Position(record.position),
-            message,
             delivery_count,
             redelivered: delivery_count > 0 || record.position < reading.redelivered_before,
             expires_at: extra.expires_at,
             rests_until: returned.and_then(|returned| returned.rests_until),
             is_persistent: record.is_persistent,
-        });
+        };
+        reading.bytes += bytes.len();
+        reading.entries.add(&encoded, extra.is_dead_letter, stored);
         Ok(())
     }
 }
@@ -285,8 +290,8 @@ impl Reading<'_> {
     }
 
     fn is_full(&self) -> bool {
-        !self.page.entries.is_empty()
-            && (self.page.entries.len() >= self.request.messages_max || self.bytes >= self.request.bytes_max)
+        let count = self.entries.len();
+        count > 0 && (count >= self.request.messages_max || self.bytes >= self.request.bytes_max)
     }
 
     fn is_garbage(&self, record: &Record) -> bool {

@@ -1,0 +1,104 @@
+//! Publishes of one read: those that share memory, and others between them.
+
+use super::*;
+
+/// A whole publish with these property flags and values.
+fn publish(exchange: &str, routing_key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
+    let publish = basic::Publish {
+        exchange: exchange.into(),
+        routing_key: routing_key.into(),
+        mandatory: body == b"mandatory",
+        immediate: false,
+    };
+    let mut bytes = encoded(&AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
+    let size = (body.len() as u64).to_be_bytes();
+    frame::header_frame(&mut bytes, 1, &[&[0, 60, 0, 0], &size[..], properties].concat());
+    if !body.is_empty() {
+        frame::body_frame(&mut bytes, 1, body);
+    }
+    bytes
+}
+
+fn consume(queue: &str) -> Vec<u8> {
+    let consume = basic::Consume {
+        queue: queue.into(),
+        no_ack: true,
+        ..basic::Consume::default()
+    };
+    encoded(&AMQPClass::Basic(basic::AMQPMethod::Consume(consume)))
+}
+
+/// The contents that the connection has to say: properties and body.
+fn contents(connection: &mut Connection) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let output = connection.output().to_vec();
+    connection.wrote(output.len());
+    let mut rest = &output[..];
+    let mut contents: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    while let Ok(Some((frame, len))) = frame::parse(rest, u32::MAX) {
+        match frame.kind {
+            FrameKind::Header => contents.push((frame.payload[12..].to_vec(), Vec::new())),
+            FrameKind::Body => contents
+                .last_mut()
+                .expect("a header comes first")
+                .1
+                .extend(frame.payload),
+            _ => {}
+        }
+        rest = &rest[len..];
+    }
+    contents
+}
+
+#[test]
+fn what_shares_memory_keeps_its_place_among_what_does_not() {
+    const PLAIN: &[u8] = &[0, 0];
+    const PERSISTENT: &[u8] = &[0x10, 0, 2];
+    const PRIORITY: &[u8] = &[0x08, 0, 3];
+    const EXPIRES: &[u8] = &[1, 0, 4, b'9', b'9', b'9', b'9'];
+    const HEADERS: &[u8] = &[0x20, 0, 0, 0, 0, 4, 1, b'a', b't', 1];
+    let broker = broker();
+    let now = Instant::now();
+    let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
+    publisher.receive(&[declare("first"), declare("second")].concat(), now);
+    consumer.receive(&consume("first"), now);
+    drop(sent(&mut consumer));
+    let large = vec![b'x'; 20_000];
+    let bodies = [
+        (PLAIN, &b"one"[..]),
+        (PLAIN, b"two"),
+        (PLAIN, b""),
+        (HEADERS, b"with headers"),
+        (PLAIN, b"three"),
+        (PERSISTENT, b"four"),
+        (PERSISTENT, b"five"),
+        (PRIORITY, b"six"),
+        (EXPIRES, b"expires"),
+        (PLAIN, &large),
+        (PLAIN, b"mandatory"),
+        (PLAIN, b"last"),
+    ];
+    let elsewhere = publish("", "second", PLAIN, b"elsewhere");
+    let mut bytes = Vec::new();
+    for (properties, body) in bodies {
+        bytes.extend(publish("", "first", properties, body));
+        bytes.extend(&elsewhere);
+    }
+    // Then all again without anything between.
+    for (properties, body) in bodies {
+        bytes.extend(publish("", "first", properties, body));
+    }
+    publisher.receive(&bytes, now);
+    assert_eq!(sent(&mut publisher).len(), 2, "two declare-ok, and no return");
+    let expected = bodies.iter().chain(&bodies);
+    consumer.advance(now);
+    let got = contents(&mut consumer);
+    let expected: Vec<_> = expected
+        .map(|(properties, body)| (properties.to_vec(), body.to_vec()))
+        .collect();
+    assert_eq!(got, expected);
+    consumer.receive(&consume("second"), now);
+    consumer.advance(now);
+    let elsewhere = contents(&mut consumer);
+    assert_eq!(elsewhere.len(), bodies.len());
+    assert!(elsewhere.iter().all(|(_, body)| body == b"elsewhere"));
+}
