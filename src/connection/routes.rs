@@ -2,6 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
+use crate::broker::LiveQueueId;
 use crate::broker::vhost::Route;
 
 /// Routes kept; more are forgotten all at once.
@@ -24,7 +25,10 @@ pub struct Routes {
     /// How often all were forgotten.
     epoch: u64,
     by_key: FxHashMap<Box<[u8]>, u32>,
+    /// Each way to go once, whatever keys lead there.
     kept: Vec<Route>,
+    /// Those that lead to these queues, and nowhere else.
+    by_queues: FxHashMap<Box<[LiveQueueId]>, u32>,
     once: Vec<Route>,
     last_key: Vec<u8>,
     last: u32,
@@ -44,10 +48,19 @@ impl Routes {
         Some(RouteId::Kept(id))
     }
 
-    /// Keeps a route for all messages with this envelope.
+    /// Keeps a route for all messages with this envelope. Where another one leads to the same queues it is that one, so
+    /// that what goes the same way is one run.
     pub fn keep(&mut self, envelope: &[u8], route: Route) -> RouteId {
-        let id = u32::try_from(self.kept.len()).expect("there are at most ROUTES_MAX");
-        self.kept.push(route);
+        let next = u32::try_from(self.kept.len()).expect("there are at most ROUTES_MAX");
+        let id = if route.is_straight() {
+            let queues = route.queues.iter().map(|queue| queue.id).collect();
+            *self.by_queues.entry(queues).or_insert(next)
+        } else {
+            next
+        };
+        if id == next {
+            self.kept.push(route);
+        }
         self.by_key.insert(envelope.into(), id);
         RouteId::Kept(id)
     }
@@ -67,7 +80,7 @@ impl Routes {
     /// Whether it is time to [`Routes::forget`] before another route is kept.
     #[inline]
     pub fn is_full(&self) -> bool {
-        self.kept.len() >= ROUTES_MAX
+        self.by_key.len() >= ROUTES_MAX
     }
 
     /// The route of that number.

@@ -102,3 +102,50 @@ fn what_shares_memory_keeps_its_place_among_what_does_not() {
     assert_eq!(elsewhere.len(), bodies.len());
     assert!(elsewhere.iter().all(|(_, body)| body == b"elsewhere"));
 }
+
+fn bind(queue: &str, routing_key: &str) -> Vec<u8> {
+    let bind = queue::Bind {
+        queue: queue.into(),
+        exchange: "amq.direct".into(),
+        routing_key: routing_key.into(),
+        ..queue::Bind::default()
+    };
+    encoded(&AMQPClass::Queue(queue::AMQPMethod::Bind(bind)))
+}
+
+#[test]
+fn keys_that_lead_to_the_same_queues_are_one_way() {
+    let broker = broker();
+    let now = Instant::now();
+    let mut publisher = opened(&broker, now, 0, false);
+    let keys = ["a", "b", "other", "both", "nowhere", "elsewhere"];
+    let mut bytes = [declare("queue"), declare("second")].concat();
+    for (queue, key) in [("queue", "a"), ("queue", "b"), ("second", "other")] {
+        bytes.extend(bind(queue, key));
+    }
+    bytes.extend([bind("queue", "both"), bind("second", "both")].concat());
+    for key in keys {
+        bytes.extend(publish("amq.direct", key, &[0, 0], b"body"));
+    }
+    publisher.receive(&bytes, now);
+    let routes = &mut publisher.session.as_mut().unwrap().batch.routes;
+    let [a, b, other, both, nowhere, elsewhere] = keys.map(|key| {
+        let envelope = [
+            b"\x0Aamq.direct",
+            &[u8::try_from(key.len()).unwrap()][..],
+            key.as_bytes(),
+        ]
+        .concat();
+        routes.find(&envelope).expect("it was published with")
+    });
+    assert_eq!(a, b);
+    for (different, than) in [
+        (a, other),
+        (a, both),
+        (other, both),
+        (a, nowhere),
+        (nowhere, elsewhere),
+    ] {
+        assert_ne!(different, than);
+    }
+}
