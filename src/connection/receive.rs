@@ -120,15 +120,17 @@ impl Connection {
         let mut used = 0;
         let mut current: Option<(u16, &mut Channel)> = None;
         loop {
-            let input = (&bytes[used..], payload_max);
+            let rest = &bytes[used..];
             let (output, builder) = (&mut self.output, &mut self.builder);
             let is_publish = if let Some((_, channel)) = &mut current
-                && let Some(len) = channel.repeated_publish(session, output, builder, input)
+                && let Some(len) = channel.repeated_publish(session, output, builder, rest, payload_max)
             {
                 used += len;
                 true
             } else {
-                let Some(hot) = Hot::parse(input) else { break };
+                let Some(hot) = Hot::parse(rest, payload_max) else {
+                    break;
+                };
                 let number = hot.channel();
                 if current.as_ref().is_none_or(|(other, _)| *other != number) {
                     session.follow_accounts();
@@ -177,7 +179,7 @@ enum Hot<'a> {
 
 impl<'a> Hot<'a> {
     #[inline]
-    fn parse((bytes, payload_max): (&'a [u8], u32)) -> Option<Self> {
+    fn parse(bytes: &'a [u8], payload_max: u32) -> Option<Self> {
         match WholePublish::parse(bytes, payload_max) {
             Some(publish) => Some(Self::Publish(publish)),
             None => WholeAck::parse(bytes).map(Self::Ack),

@@ -23,6 +23,32 @@ use super::{Channel, Mode};
 
 const ID: MethodId = MethodId::PUBLISH;
 
+/// What a message's properties ask for, which was checked.
+struct Checked {
+    traits: Traits,
+    copies: Copies,
+    /// The properties that go out, where they are not those that came.
+    changed: Option<Vec<u8>>,
+}
+
+impl Checked {
+    /// They ask for nothing.
+    #[inline]
+    fn nothing(properties: &Properties<'_>) -> Self {
+        Self {
+            traits: Traits::of(properties),
+            copies: Copies::default(),
+            changed: None,
+        }
+    }
+
+    /// The message goes out as it came, and only where its own routing key leads.
+    #[inline]
+    fn is_as_received(&self) -> bool {
+        self.changed.is_none() && self.copies.is_empty()
+    }
+}
+
 impl Channel {
     pub(super) fn begin_publish(&mut self, publish: &Publish<'_>) -> Result<(), Failure> {
         refuse_immediate(publish)?;
@@ -48,6 +74,12 @@ impl Channel {
         let names = (whole.publish.exchange, whole.publish.routing_key);
         let cached = find_route(session, whole.envelope, names.0)?;
         let properties = Properties::parse(header.properties).map_err(|_| bad_properties())?;
+        let says_nothing = says_nothing(&properties);
+        let checked = if says_nothing && cached.is_some() {
+            Checked::nothing(&properties)
+        } else {
+            self.check(session, names, header.properties, &properties, cached)?
+        };
         let received = Received {
             envelope: whole.envelope,
             tail: whole.tail,
@@ -56,22 +88,22 @@ impl Channel {
         };
         let mandatory = whole.publish.mandatory;
         if let Some(route) = cached
-            && says_nothing(&properties)
+            && checked.is_as_received()
         {
-            let known = Known::of(session, route, Traits::of(&properties), mandatory);
-            self.learn(whole, known);
-            self.gather_plain(session, (output, builder), &received, known);
+            let known = Known::of(session, route, checked.traits, mandatory);
+            if says_nothing {
+                self.learn(whole, known);
+            }
+            self.gather_received(session, (output, builder), &received, known);
             return Ok(());
         }
         builder.whole(&received);
-        let (message, route) = self.check_and_route(session, builder, cached)?;
-        self.gather(session, output, message, route, mandatory);
-        Ok(())
+        self.publish_checked(session, (output, builder), cached, checked, mandatory)
     }
 
-    /// Passes on a publish whose properties ask for nothing.
+    /// Passes on a publish that goes out as it came, where its route says.
     #[inline]
-    pub(super) fn gather_plain(
+    pub(super) fn gather_received(
         &mut self,
         session: &mut Session,
         (output, builder): (&mut Vec<u8>, &mut MessageBuilder),
@@ -140,25 +172,26 @@ impl Channel {
         builder: &mut MessageBuilder,
         mandatory: bool,
     ) -> Result<(), Failure> {
-        let cached = find_route(session, builder.envelope(), builder.names().0)?;
-        let (message, route) = self.check_and_route(session, builder, cached)?;
-        self.gather(session, output, message, route, mandatory);
-        Ok(())
+        let names = builder.names();
+        let cached = find_route(session, builder.envelope(), names.0)?;
+        let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
+        let checked = self.check(session, names, builder.properties(), &properties, cached)?;
+        self.publish_checked(session, (output, builder), cached, checked, mandatory)
     }
 
-    /// The message, and where it goes. What its properties ask for is done.
-    fn check_and_route(
+    /// Checks what the properties of a message with these names ask for, and does it. `bytes` are their flags and values.
+    fn check(
         &mut self,
-        session: &mut Session,
-        builder: &mut MessageBuilder,
+        session: &Session,
+        names: (&[u8], &[u8]),
+        bytes: &[u8],
+        properties: &Properties<'_>,
         cached: Option<RouteId>,
-    ) -> Result<(Message, RouteId), Failure> {
-        let properties = Properties::parse(builder.properties()).map_err(|_| bad_properties())?;
+    ) -> Result<Checked, Failure> {
         let addressed = match properties.reply_to {
-            Some(reply_to) if reply_to == REPLY_TO.as_bytes() => Some(content::with_reply_to(
-                builder.properties(),
-                self.reply_address()?,
-            )),
+            Some(reply_to) if reply_to == REPLY_TO.as_bytes() => {
+                Some(content::with_reply_to(bytes, self.reply_address()?))
+            }
             _ => None,
         };
         if let Some(expiration) = properties.expiration {
@@ -169,19 +202,39 @@ impl Channel {
             Some(headers) => read_headers(headers)?,
         };
         if cached.is_none() || !copies.is_empty() {
-            check_topics(session, builder, &copies)?;
+            check_topics(session, names, &copies)?;
         }
         if let Some(user_id) = properties.user_id {
             check_user_id(session, user_id)?;
         }
-        let traits = Traits::of(&properties);
         let changed = match (addressed, rewritten) {
             (addressed, None) => addressed,
             (addressed, Some(entries)) => {
-                let properties = addressed.as_deref().unwrap_or(builder.properties());
-                Some(content::with_headers(properties, Some(&entries)))
+                let bytes = addressed.as_deref().unwrap_or(bytes);
+                Some(content::with_headers(bytes, Some(&entries)))
             }
         };
+        Ok(Checked {
+            traits: Traits::of(properties),
+            copies,
+            changed,
+        })
+    }
+
+    /// Builds a message that was checked, finds its route, and gathers it.
+    fn publish_checked(
+        &mut self,
+        session: &mut Session,
+        (output, builder): (&mut Vec<u8>, &mut MessageBuilder),
+        cached: Option<RouteId>,
+        checked: Checked,
+        mandatory: bool,
+    ) -> Result<(), Failure> {
+        let Checked {
+            traits,
+            copies,
+            changed,
+        } = checked;
         let message = match changed {
             None => builder.finish(traits),
             Some(properties) => {
@@ -193,7 +246,8 @@ impl Channel {
             Some(route) if copies.is_empty() => route,
             _ => decide_route(session, &message, &copies)?,
         };
-        Ok((message, route))
+        self.gather(session, output, message, route, mandatory);
+        Ok(())
     }
 
     /// Passes a routed message to the transaction or the batch; one that no queue takes is returned or forgotten.
@@ -296,8 +350,11 @@ fn find_route(session: &mut Session, envelope: &[u8], exchange: &[u8]) -> Result
 }
 
 /// Whether the user may publish to a topic exchange with these keys.
-fn check_topics(session: &Session, builder: &MessageBuilder, copies: &Copies) -> Result<(), Failure> {
-    let (exchange, routing_key) = builder.names();
+fn check_topics(
+    session: &Session,
+    (exchange, routing_key): (&[u8], &[u8]),
+    copies: &Copies,
+) -> Result<(), Failure> {
     let exchange = String::from_utf8_lossy(exchange);
     if session.vhost.exchange_kind(&exchange) != Some(ExchangeKind::Topic) {
         return Ok(());

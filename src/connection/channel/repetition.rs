@@ -52,7 +52,8 @@ impl Channel {
         session: &mut Session,
         output: &mut Vec<u8>,
         builder: &mut MessageBuilder,
-        (bytes, payload_max): (&[u8], u32),
+        bytes: &[u8],
+        payload_max: u32,
     ) -> Option<usize> {
         let known = self.repetition.known?;
         let routes = &session.batch.routes;
@@ -74,7 +75,7 @@ impl Channel {
             header_len,
             body_len: body.len(),
         };
-        self.gather_plain(session, (output, builder), &received, known);
+        self.gather_received(session, (output, builder), &received, known);
         Some(len)
     }
 
