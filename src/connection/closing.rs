@@ -14,7 +14,7 @@ use crate::broker::vhost::DeleteConditions;
 
 use super::error::{ChannelError, ConnectionError, Failure};
 use super::handshake::send;
-use super::session::{Session, Wait};
+use super::session::Session;
 use super::{Connection, State};
 
 /// How long RabbitMQ holds the socket of a client that failed to log in, so that guessing is slow.
@@ -48,8 +48,7 @@ impl Connection {
     /// Closes a connection that drains if it owes nothing, or its time is up.
     pub(super) fn say_farewell(&mut self, now: Instant) {
         let Some(farewell) = &self.farewell else { return };
-        let awaits_disk = |session: &Session| matches!(session.wait, Some(Wait::Commit { .. }));
-        let owes = !self.unconfirmed.is_empty() || self.session.as_ref().is_some_and(awaits_disk);
+        let owes = !self.unconfirmed.is_empty() || self.session.as_ref().is_some_and(Session::awaits_commit);
         if owes && now < farewell.end {
             return;
         }

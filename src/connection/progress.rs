@@ -116,7 +116,9 @@ impl Connection {
             return self.outbox.poll(waker);
         };
         let has_room = self.unsent() < OUTPUT_MARK;
-        if has_room && (!session.mail.is_empty() || session.outbox.poll(waker)) {
+        let has_mail = !session.mail.deliveries.is_empty()
+            || !session.mail.notices.is_empty() && !session.awaits_commit();
+        if has_room && (has_mail || session.outbox.poll(waker)) {
             return true;
         }
         let durable = &session.broker.stores.durable;
@@ -237,12 +239,13 @@ impl Connection {
                 None => drop(session.mail.deliveries.pop_front()),
             }
         }
-        // A reply that waits for the disk goes first: queue.delete-ok before the basic.cancel that it causes.
-        let has_reply = matches!(session.wait, Some(Wait::Commit { .. }));
-        if session.mail.deliveries.is_empty() && !has_reply {
-            for notice in std::mem::take(&mut session.mail.notices) {
-                self.notice(notice, now);
-            }
+        // A reply that waits for the disk goes first: queue.delete-ok before the basic.cancel that it causes. But who is
+        // to close at once does so: a disk that has failed writes nothing any more.
+        let is_due = session.mail.deliveries.is_empty() && !session.awaits_commit();
+        let is_wanted = |notice: &mut Notice| is_due || matches!(notice, Notice::Close(_));
+        let notices: Vec<_> = session.mail.notices.extract_if(.., is_wanted).collect();
+        for notice in notices {
+            self.notice(notice, now);
         }
     }
 

@@ -288,6 +288,11 @@ impl Session {
         Ok(place)
     }
 
+    /// Whether a reply waits for the disk.
+    pub fn awaits_commit(&self) -> bool {
+        matches!(self.wait, Some(Wait::Commit { .. }))
+    }
+
     /// Whether more waits for the disk than publishers may add to.
     pub fn is_under_pressure(&self) -> bool {
         self.has_pending(1)

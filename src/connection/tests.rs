@@ -5,6 +5,7 @@ mod blocks;
 mod moves;
 mod pace;
 mod places;
+mod replies;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
