@@ -33,6 +33,8 @@ pub(super) struct Checkpointer {
     threshold: i32,
     /// The next time it begins; above the threshold while a reader keeps the log from starting over.
     next: i32,
+    /// Pages in the log after the commit before.
+    before: i32,
 }
 
 #[derive(Debug, Default)]
@@ -77,14 +79,18 @@ impl Checkpointer {
             pages,
             threshold,
             next: threshold,
+            before: 0,
         })
     }
 
     /// After each commit: starts the background, or finishes what it began.
     pub(super) fn after_commit(&mut self, writer: &Connection) -> Result<(), StoreError> {
         let pages = self.pages.load(Ordering::Relaxed);
-        if pages < self.threshold {
+        // It has started over, maybe with a group that is larger than the threshold.
+        if pages < std::mem::replace(&mut self.before, pages) {
             self.next = self.threshold;
+        }
+        if pages < self.threshold {
             return Ok(());
         }
         let mut state = self.turn.state.lock();

@@ -25,6 +25,7 @@ mod expiry;
 mod histories;
 mod holds;
 mod levels;
+mod log;
 mod messages;
 mod migration;
 mod pair;
