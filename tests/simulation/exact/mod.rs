@@ -42,10 +42,11 @@ pub const SEEDS: u64 = 1000;
 /// what others were given meanwhile (1000298), and that nothing is missing while one copy of a message leaves a queue and
 /// another one comes (1001482); it took one copy for another (1002080, 1026699, 1013039), knew what was oldest where
 /// nobody could (1012155), also among letters that went on (1016035), and whether a late consumer was given more
-/// (1010195), and that what waits for a full queue waits for an exchange (1019008).
+/// (1010195), and that what waits for a full queue waits for an exchange (1019008), and whether what expired in a full
+/// queue was taken by another one before something came (5003704).
 pub const REGRESSIONS: &[u64] = &[
     5, 251, 284, 540, 3002, 1_000_298, 1_001_482, 1_002_080, 1_010_195, 1_012_155, 1_013_039, 1_016_035,
-    1_019_008, 1_025_163, 1_026_699,
+    1_019_008, 1_025_163, 1_026_699, 5_003_704,
 ];
 
 /// Of these, those that are drawn as when they were found: before hashes, chance, history, replies, limits, and

@@ -14,6 +14,8 @@ impl Model {
             .filter(|(_, queue)| queue.settings.target.is_some());
         let senders = senders.filter(|(_, queue)| self.has_due(queue));
         let senders: Vec<String> = senders.map(|(name, _)| name.clone()).collect();
+        let due = self.queues.iter().filter(|(_, queue)| self.has_due(queue));
+        let due: Vec<String> = due.map(|(name, _)| name.clone()).collect();
         self.release_due();
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
@@ -24,7 +26,7 @@ impl Model {
                 continue;
             }
             let may_get_more = is_released || senders.iter().any(|sender| *sender != name);
-            self.tick_queue(&name, may_get_more);
+            self.tick_queue(&name, due.contains(&name), may_get_more);
         }
     }
 
@@ -49,8 +51,9 @@ impl Model {
             || held.any(|held| held.queue_number == queue.number && is_due(held.times_out_at))
     }
 
-    /// Others may send to the queue, before or after what time does there.
-    fn tick_queue(&mut self, name: &str, may_get_more: bool) {
+    /// Others may send to the queue, before or after what time does there. If something was due, what came first has
+    /// done it already.
+    fn tick_queue(&mut self, name: &str, was_due: bool, may_get_more: bool) {
         let now = self.now;
         let mut letters = Vec::new();
         let before = self.queue(name).ready.len();
@@ -73,7 +76,7 @@ impl Model {
             self.dispatch(name, &mut letters);
             is_emptied = self.queue(name).consumers.is_empty();
         }
-        if letters.is_empty() && self.queue(name).ready.len() == before {
+        if !was_due && letters.is_empty() && self.queue(name).ready.len() == before {
             self.queue(name).pressure.ways -= 1;
         }
         let is_contested = self.is_contested(name);
