@@ -35,6 +35,9 @@ const WINDOWS_SHARE: u64 = 8;
 /// Large messages of which a part has come have this share of the mark together.
 const ARRIVALS_SHARE: u64 = 8;
 
+/// What waits for the disk has this share of the mark at most.
+const PENDING_SHARE: u64 = 8;
+
 /// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -62,12 +65,8 @@ pub struct Resources {
 impl Resources {
     /// Marks from the configuration; a ratio is of the machine's memory, or of the control group's if that is less.
     pub fn new(limits: &Limits, directory: &Path) -> Self {
-        let memory_max = match limits.memory_high_watermark {
-            Watermark::Bytes(bytes) => bytes,
-            Watermark::Ratio(ratio) => scale(memory_bytes(), ratio),
-        };
         Self {
-            memory_max,
+            memory_max: mark(limits),
             disk_free_min: limits.disk_free_limit,
             directory: directory.to_owned(),
         }
@@ -132,6 +131,20 @@ impl Resources {
         } else {
             pause(room - self.disk_free_min)
         }
+    }
+}
+
+/// Bytes that may wait for the disk before publishers wait: as many as are configured, but a backlog must not reach the
+/// mark of a small machine by what waits alone.
+pub fn pending_bytes_max(limits: &Limits, configured: u64) -> u64 {
+    configured.min(mark(limits) / PENDING_SHARE)
+}
+
+/// The mark on memory, bytes; a ratio is of what [`memory_bytes`] says.
+fn mark(limits: &Limits) -> u64 {
+    match limits.memory_high_watermark {
+        Watermark::Bytes(bytes) => bytes,
+        Watermark::Ratio(ratio) => scale(memory_bytes(), ratio),
     }
 }
 
@@ -230,6 +243,17 @@ mod tests {
             assert_eq!(stands, expected, "{bytes}");
         }
         assert!(is_over(1, 0, true), "a mark of nothing is always passed");
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_a_share_of_a_small_mark() {
+        for (mark, bytes) in [(160 << 20, 20 << 20), (512 << 20, 64 << 20), (16 << 30, 64 << 20)] {
+            let limits = Limits {
+                memory_high_watermark: Watermark::Bytes(mark),
+                ..Limits::default()
+            };
+            assert_eq!(pending_bytes_max(&limits, 64 << 20), bytes, "{mark}");
+        }
     }
 
     #[test]

@@ -289,6 +289,7 @@ fn warn_of_idle_policies(policies: &[(String, PolicyKind, Policy)], broker: &Bro
 
 fn connection_settings(config: &Config) -> Settings {
     let amqp = &config.amqp;
+    let pending_bytes_max = resources::pending_bytes_max(&config.limits, config.storage.pending_bytes_max);
     Settings {
         frame_max: amqp.frame_max,
         initial_frame_max: amqp.initial_frame_max,
@@ -296,7 +297,7 @@ fn connection_settings(config: &Config) -> Settings {
         heartbeat: u16::try_from(amqp.heartbeat.as_secs()).unwrap_or(u16::MAX),
         handshake_timeout: amqp.handshake_timeout,
         message_size_max: u64::from(amqp.max_message_size),
-        pending_bytes_max: usize::try_from(config.storage.pending_bytes_max).unwrap_or(usize::MAX),
+        pending_bytes_max: usize::try_from(pending_bytes_max).unwrap_or(usize::MAX),
         mechanisms: config
             .auth
             .mechanisms

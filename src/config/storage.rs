@@ -26,7 +26,7 @@ pub struct Storage {
     /// Time between the starts of two commits at least. Zero commits whenever the disk is free.
     #[serde(with = "units::duration")]
     pub commit_interval: Duration,
-    /// Bytes waiting to be written above which publishers are made to wait.
+    /// Bytes waiting to be written above which publishers are made to wait; an eighth of the memory mark at most.
     #[serde(with = "units::size")]
     pub pending_bytes_max: u64,
     /// Bytes of write-ahead log after which it is copied back into the database.
