@@ -56,7 +56,8 @@ const KINDS: [Kind; 3] = [
         name: "moves",
         run: moves::run,
         seeds: 80,
-        regressions: &[],
+        // Mistakes of the check: what a client left that it had not seen went to another one, behind others.
+        regressions: &[5_005_630],
         events: moves::EVENTS,
         often: &[],
     },

@@ -5,7 +5,10 @@ use crate::exact::link::Link;
 use crate::wire::{Arg, NO_TABLE, TICKET};
 
 /// Where messages live; the last two end them when they are rejected.
-pub const QUEUES: [&str; 7] = ["in", "rest", "retry", "narrow", "strict", "plain", "end"];
+pub const QUEUES: [&str; 7] = ["in", "rest", "retry", "narrow", "strict", PLAIN, "end"];
+
+/// Without limits: it keeps the order.
+pub const PLAIN: &str = "plain";
 
 /// Of these so many lead on.
 pub const LEADING: usize = 5;

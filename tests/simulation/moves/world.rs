@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::topology::{self, LATE, LATER, LEADING, QUEUES, SHARES};
+use super::topology::{self, LATE, LATER, LEADING, PLAIN, QUEUES, SHARES};
 use crate::coverage::Coverage;
 use crate::exact::content::{Content, Kind};
 use crate::exact::link::{Event, Link};
@@ -18,6 +18,15 @@ const CHANNEL: u16 = 1;
 
 /// Consumers' numbers are the client's times this, and the queue's index.
 const CONSUMERS_MAX: u64 = 16;
+
+/// The number of a client's consumer of [`PLAIN`].
+fn plain_consumer(client: u64) -> u64 {
+    let index = QUEUES
+        .iter()
+        .position(|queue| *queue == PLAIN)
+        .expect("it is one of them");
+    client * CONSUMERS_MAX + index as u64
+}
 
 /// What is known of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +59,8 @@ struct Client {
     /// Deliveries: the message, and the queue that it came from.
     held: BTreeMap<u64, (u64, usize)>,
     consumers: Vec<u64>,
+    /// Cancels of consumers of `plain` that were not answered.
+    cancels: usize,
     /// The last message of each publisher that a consumer of `plain` has seen.
     seen: BTreeMap<(u64, u64), u64>,
 }
@@ -60,6 +71,8 @@ pub struct World {
     clients: Vec<Client>,
     books: BTreeMap<u64, Book>,
     serial: u64,
+    /// The last message that a consumer of `plain` may have left unseen when it went: another one gets it behind others.
+    left_unseen: u64,
     pub coverage: Coverage,
 }
 
@@ -73,6 +86,7 @@ impl World {
             clients: Vec::new(),
             books: BTreeMap::new(),
             serial: 0,
+            left_unseen: 0,
             coverage: Coverage::default(),
         };
         world.connect(0);
@@ -98,6 +112,7 @@ impl World {
             unconfirmed: BTreeMap::new(),
             held: BTreeMap::new(),
             consumers: Vec::new(),
+            cancels: 0,
             seen: BTreeMap::new(),
         });
     }
@@ -198,6 +213,7 @@ impl World {
         let tag = format!("c{number}");
         if let Some(place) = client.consumers.iter().position(|other| *other == number) {
             client.consumers.remove(place);
+            client.cancels += usize::from(QUEUES[index] == PLAIN);
             let args = [Arg::Short(&tag), Arg::Bits(0)];
             return client.link.send(CHANNEL, (60, 30), &args);
         }
@@ -241,6 +257,7 @@ impl World {
         if !link.connection.output().is_empty() {
             self.coverage.note("a delivery was late for its reader");
         }
+        let plain_tag = format!("c{}", plain_consumer(link.number));
         for (_, event) in std::mem::take(&mut link.events) {
             match event {
                 Event::Content(content) => self.delivered(which, &content),
@@ -248,6 +265,10 @@ impl World {
                     let last = u64::from_be_bytes(*payload[4..].first_chunk().expect("a tag"));
                     let first = if payload[12] & 1 == 1 { 0 } else { last };
                     self.confirmed(which, first, last, id == (60, 80));
+                }
+                Event::Method((60, 31), payload) if payload[5..] == *plain_tag.as_bytes() => {
+                    self.clients[which].cancels -= 1;
+                    self.left_unseen = self.books.len() as u64;
                 }
                 Event::Method(id, payload) => {
                     let text = String::from_utf8_lossy(&payload[4..]);
@@ -300,11 +321,13 @@ impl World {
         if !content.message.deaths.is_empty() {
             self.coverage.note("a delivery had moved");
         }
+        let is_known_order = id > self.left_unseen && self.clients.iter().all(|client| client.cancels == 0);
         let client = &mut self.clients[which];
         client.held.insert(content.delivery_tag, (id, queue));
-        if QUEUES[queue] == "plain" && !content.redelivered {
+        if QUEUES[queue] == PLAIN && !content.redelivered {
             let last = client.seen.insert((number, source), id);
-            assert!(last.is_none_or(|last| last < id), "{last:?} came before {id}");
+            let is_in_order = last.is_none_or(|last| last < id);
+            assert!(is_in_order || !is_known_order, "{last:?} came before {id}");
         }
     }
 
@@ -313,6 +336,9 @@ impl World {
         let mut client = self.clients.remove(which);
         client.link.connection.terminate();
         let number = client.link.number;
+        if client.cancels > 0 || client.consumers.contains(&plain_consumer(number)) {
+            self.left_unseen = self.books.len() as u64;
+        }
         for book in self.books.values_mut() {
             let is_sent = book.fate == Fate::Sent && book.source == number;
             // Whose ack it was is not noted.
