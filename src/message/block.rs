@@ -241,6 +241,24 @@ mod tests {
     }
 
     #[test]
+    fn one_that_is_detached_keeps_nobody_else() {
+        let (tail, body) = (tail(&[0, 0], b"body"), b"body");
+        let mut block = BlockBuilder::default();
+        for _ in 0..2 {
+            block.push(&received(&tail, body), Traits::default());
+        }
+        let first = sealed(&mut block).swap_remove(0);
+        let detached = first.clone().detached();
+        assert!(!detached.is_same(&first));
+        assert_eq!(detached.bytes(), first.bytes());
+        assert_eq!(detached.block.slice.len(), detached.bytes().len());
+        assert!(
+            detached.clone().detached().is_same(&detached),
+            "it is alone already"
+        );
+    }
+
+    #[test]
     fn an_idle_one_holds_little() {
         let body = vec![1; IDLE_BYTES_MAX + 1];
         let tail = tail(&[0, 0], &body);

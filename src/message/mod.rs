@@ -241,6 +241,16 @@ impl Message {
         Ok(Self::alone(&bytes))
     }
 
+    /// The same in an allocation of its own: for one that is likely to stay when those that came with it are gone, and
+    /// would keep the memory of all of them.
+    pub fn detached(self) -> Self {
+        if self.len as usize == self.block.slice.len() {
+            self
+        } else {
+            Self::alone(self.bytes())
+        }
+    }
+
     /// Alone in its block.
     fn alone(bytes: &[u8]) -> Self {
         Self {

@@ -115,6 +115,8 @@ impl LiveQueue {
             taken.known_since = deduplication.appended();
             return true;
         }
+        // Those that came with it may all be duplicates.
+        let message = message.detached();
         let place = queue.next_place(&message, now);
         if !queue.publish(message.clone(), now, effects) {
             return false;

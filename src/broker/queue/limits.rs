@@ -26,6 +26,16 @@ impl Queue {
                 .is_some_and(|max| self.ready.body_bytes() + self.dying.body_bytes() + bytes > max)
     }
 
+    /// The message, which waits for a consumer. Where the queue may refuse most of those that came with it (when it is full
+    /// it takes one for each that leaves), it shares no memory with them.
+    #[inline]
+    pub(super) fn as_one_that_stays(&self, message: Message) -> Message {
+        match self.settings.overflow {
+            Overflow::DropHead => message,
+            Overflow::RejectPublish | Overflow::RejectPublishDlx => message.detached(),
+        }
+    }
+
     /// What becomes of a message that was refused.
     pub(super) fn refuse(&self, message: Message, effects: &mut Effects) {
         if self.settings.overflow == Overflow::RejectPublishDlx && self.settings.dead_letter.is_some() {

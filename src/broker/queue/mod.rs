@@ -205,7 +205,7 @@ impl Queue {
             let waiting = Waiting::new(message, expires_at, stored);
             self.give((level, position, waiting), consumer, now, effects);
         } else {
-            let waiting = Waiting::new(message, expires_at, stored);
+            let waiting = Waiting::new(self.as_one_that_stays(message), expires_at, stored);
             self.ready.insert(level, position, waiting);
         }
         true

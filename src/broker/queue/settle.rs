@@ -135,9 +135,10 @@ impl Waiting {
 }
 
 impl Unacked {
+    /// It comes back, as few do.
     pub(super) fn waiting(self) -> Waiting {
         Waiting {
-            message: self.message,
+            message: self.message.detached(),
             expires_at: self.expires_at,
             delivery_count: self.delivery_count,
             redelivered: self.redelivered,

@@ -1,5 +1,6 @@
 //! Random histories of a queue with a tiny window, so that it pages all the time, against the slow obvious model.
 
+mod blocks;
 mod disk;
 mod economy;
 mod history;
