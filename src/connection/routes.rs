@@ -27,7 +27,7 @@ pub struct Routes {
     by_key: FxHashMap<Box<[u8]>, u32>,
     /// Each way to go once, whatever keys lead there.
     kept: Vec<Route>,
-    /// Those that lead to these queues, and nowhere else.
+    /// Those that lead to these queues, as they stand in the route, and nowhere else.
     by_queues: FxHashMap<Box<[LiveQueueId]>, u32>,
     once: Vec<Route>,
     last_key: Vec<u8>,

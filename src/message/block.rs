@@ -3,12 +3,17 @@
 
 use triomphe::ThinArc;
 
-use super::builder::{BUSY_BYTES_MAX, IDLE_BYTES_MAX, Received};
+use super::builder::{BUSY_BYTES_MAX, Received};
 use super::encoded::Encoded;
 use super::{Message, Traits};
 
-/// A block of more than one message has no more bytes: as long as one of its messages is there, so are all.
-const BLOCK_BYTES_MAX: usize = 8 << 10;
+/// As long as one message of a block is there, so are all: no message keeps more than so many, and a block of more than
+/// one has no more bytes (with the count and length in front of them one of the allocator's sizes).
+const BLOCK_MESSAGES_MAX: usize = 16;
+const BLOCK_BYTES_MAX: usize = (8 << 10) - 16;
+
+/// A builder of a connection that has nothing to do keeps no more room than this, bytes: they are many.
+const IDLE_BYTES_MAX: usize = 4096;
 
 /// Collects messages that go the same way, for one block.
 #[derive(Debug, Default)]
@@ -86,7 +91,10 @@ impl BlockBuilder {
 
     #[inline]
     fn has_room(&self, len: usize, traits: Traits) -> bool {
-        self.is_empty() || (traits == self.traits && self.bytes.len() + len <= BLOCK_BYTES_MAX)
+        self.is_empty()
+            || (traits == self.traits
+                && self.len() < BLOCK_MESSAGES_MAX
+                && self.bytes.len() + len <= BLOCK_BYTES_MAX)
     }
 
     #[inline]
@@ -209,12 +217,15 @@ mod tests {
         while block.takes(&small, traits) {
             block.push(&small, traits);
         }
-        assert!(block.len() > 10);
-        let bytes = sealed(&mut block)
-            .iter()
-            .map(|message| message.len as usize)
-            .sum::<usize>();
-        assert!(bytes <= BLOCK_BYTES_MAX, "{bytes}");
+        assert_eq!(sealed(&mut block).len(), BLOCK_MESSAGES_MAX);
+        let body = vec![1; 1024];
+        let tail = tail(&[0, 0], &body);
+        while block.takes(&received(&tail, &body), traits) {
+            block.push(&received(&tail, &body), traits);
+        }
+        let messages = sealed(&mut block);
+        assert_eq!(messages.len(), 7);
+        assert!(messages[0].block.slice.len() <= BLOCK_BYTES_MAX);
     }
 
     #[test]

@@ -7,9 +7,6 @@ use super::{HEADER_FIXED_BYTES, Message, NOTE_BYTES, Traits, names};
 /// A builder keeps no more room than this, bytes, from one message to the next.
 pub(super) const BUSY_BYTES_MAX: usize = 256 << 10;
 
-/// The same for a connection that has nothing to do: they are many.
-pub(super) const IDLE_BYTES_MAX: usize = 4096;
-
 /// A message as its frames came, all of them together; borrowed.
 #[derive(Clone, Copy, Debug)]
 pub struct Received<'a> {
@@ -131,20 +128,15 @@ impl MessageBuilder {
             .expect("it was started");
         *note = traits.note(flags, self.header_at, self.body_at);
         let message = Message::alone(&self.bytes);
-        self.give_back(BUSY_BYTES_MAX);
+        if self.bytes.capacity() > BUSY_BYTES_MAX {
+            self.bytes = Vec::new();
+        }
         message
     }
 
-    /// Gives its room back if that is more than an idle connection should hold.
+    /// Gives its room back: an idle connection should hold none.
     pub fn rest(&mut self) {
-        self.give_back(IDLE_BYTES_MAX);
-    }
-
-    #[inline]
-    fn give_back(&mut self, max: usize) {
-        if self.bytes.capacity() > max {
-            self.bytes = Vec::new();
-        }
+        self.bytes = Vec::new();
     }
 
     /// The property flags and values of the content header.

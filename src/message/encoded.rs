@@ -40,17 +40,18 @@ impl<'a> Encoded<'a> {
             .and_then(|size| bytes.len().checked_sub(size))
             .filter(|at| *at >= header_at + HEADER_FIXED_BYTES)
             .ok_or(bad("body cut short"))?;
-        if u32::try_from(bytes.len()).is_err() {
-            return Err(bad("4 GiB and more"));
-        }
         let properties = &bytes[header_at + HEADER_FIXED_BYTES..body_at];
         let properties = Properties::parse(properties).map_err(|_| bad("properties do not parse"))?;
-        Ok(Self {
+        let encoded = Self {
             bytes,
             header_at,
             body_at,
             traits: Traits::of(&properties),
-        })
+        };
+        if u32::try_from(encoded.len()).is_err() {
+            return Err(bad("4 GiB and more"));
+        }
+        Ok(encoded)
     }
 
     /// Bytes that it takes as a message.

@@ -56,9 +56,10 @@ impl Dying {
             .retain(|entry| !self.letters.contains_key(&entry.position) && !left.contains(&entry.position));
     }
 
-    fn insert(&mut self, position: Position, letter: (LevelId, Waiting, DeathReason)) {
-        self.body_bytes += letter.1.message.body_len() as u64;
-        self.letters.insert(position, letter);
+    fn insert(&mut self, position: Position, (level, mut waiting, reason): (LevelId, Waiting, DeathReason)) {
+        self.body_bytes += waiting.message.body_len() as u64;
+        waiting.message = waiting.message.detached();
+        self.letters.insert(position, (level, waiting, reason));
     }
 
     fn remove(&mut self, position: Position) -> Option<(LevelId, Waiting, DeathReason)> {

@@ -24,11 +24,18 @@ impl Queue {
     }
 
     /// Lets a message rest; it is looked at earlier if it expires earlier.
-    pub(super) fn rest(&mut self, level: LevelId, position: Position, waiting: Waiting, until: Timestamp) {
+    pub(super) fn rest(
+        &mut self,
+        level: LevelId,
+        position: Position,
+        mut waiting: Waiting,
+        until: Timestamp,
+    ) {
         let at = waiting
             .expires_at
             .map_or(until, |expires_at| expires_at.min(until));
         self.held_bytes += waiting.message.memory_bytes();
+        waiting.message = waiting.message.detached();
         self.resting.insert((at, position), (level, waiting));
     }
 

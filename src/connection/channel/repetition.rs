@@ -16,12 +16,12 @@ pub(super) struct Repetition {
     known: Option<Known>,
 }
 
-/// What was found out about a publish whose properties ask for nothing.
+/// What was found out about a publish that goes out as it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Known {
     pub route: RouteId,
     /// The routes of that time, see [`super::super::routes::Routes::epoch`].
-    pub epoch: u64,
+    epoch: u64,
     pub traits: Traits,
     pub mandatory: bool,
     /// Nobody has to look at the message before its queues do.

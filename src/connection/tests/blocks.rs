@@ -4,10 +4,14 @@ use super::*;
 
 /// A whole publish with these property flags and values.
 fn publish(exchange: &str, routing_key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
+    publish_as(false, exchange, routing_key, properties, body)
+}
+
+fn publish_as(mandatory: bool, exchange: &str, routing_key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
     let publish = basic::Publish {
         exchange: exchange.into(),
         routing_key: routing_key.into(),
-        mandatory: body == b"mandatory",
+        mandatory,
         immediate: false,
     };
     let mut bytes = encoded(&AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
@@ -80,12 +84,12 @@ fn what_shares_memory_keeps_its_place_among_what_does_not() {
     let elsewhere = publish("", "second", PLAIN, b"elsewhere");
     let mut bytes = Vec::new();
     for (properties, body) in bodies {
-        bytes.extend(publish("", "first", properties, body));
+        bytes.extend(publish_as(body == b"mandatory", "", "first", properties, body));
         bytes.extend(&elsewhere);
     }
     // Then all again without anything between.
     for (properties, body) in bodies {
-        bytes.extend(publish("", "first", properties, body));
+        bytes.extend(publish_as(body == b"mandatory", "", "first", properties, body));
     }
     publisher.receive(&bytes, now);
     assert_eq!(sent(&mut publisher).len(), 2, "two declare-ok, and no return");
@@ -148,4 +152,52 @@ fn keys_that_lead_to_the_same_queues_are_one_way() {
     ] {
         assert_ne!(different, than);
     }
+}
+
+#[test]
+fn what_came_before_a_publish_that_is_refused_arrives_once() {
+    let bad_expiration: &[u8] = &[1, 0, 3, b'b', b'a', b'd'];
+    let bad = [
+        publish("missing", "queue", &[0, 0], b"bad"),
+        publish("", "queue", bad_expiration, b"bad"),
+    ];
+    for bad in bad {
+        let broker = broker();
+        let now = Instant::now();
+        let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
+        publisher.receive(&declare("queue"), now);
+        consumer.receive(&consume("queue"), now);
+        drop([sent(&mut publisher), sent(&mut consumer)]);
+        let good = publish("", "queue", &[0, 0], b"good");
+        publisher.receive(&[&good[..], &good, &bad, &good].concat(), now);
+        assert_eq!(sent(&mut publisher), [CHANNEL_CLOSE]);
+        consumer.advance(now);
+        let got = contents(&mut consumer);
+        assert_eq!(got.len(), 2, "the third came on a channel that is closed");
+        assert!(got.iter().all(|(_, body)| body == b"good"));
+    }
+}
+
+#[test]
+fn a_transaction_takes_over_what_was_learned_before_it() {
+    let broker = broker();
+    let now = Instant::now();
+    let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
+    publisher.receive(&declare("queue"), now);
+    consumer.receive(&consume("queue"), now);
+    drop([sent(&mut publisher), sent(&mut consumer)]);
+    let message = publish("", "queue", &[0, 0], b"body");
+    let select = encoded(&AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {})));
+    let commit = encoded(&AMQPClass::Tx(tx::AMQPMethod::Commit(tx::Commit {})));
+    let mut seen = |bytes: &[u8]| {
+        publisher.receive(bytes, now);
+        publisher.advance(now);
+        consumer.advance(now);
+        contents(&mut consumer).len()
+    };
+    assert_eq!(
+        seen(&[&message[..], &message, &select, &message, &message].concat()),
+        2
+    );
+    assert_eq!(seen(&commit), 2);
 }

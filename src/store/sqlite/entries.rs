@@ -69,3 +69,42 @@ impl Entries {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Message;
+
+    #[test]
+    fn each_message_has_the_place_that_it_was_added_with() {
+        let mut entries = Entries::with_room(0);
+        for number in 0..50u8 {
+            // Another priority now and then, so that blocks end at all sorts of places.
+            let properties = [0x08, 0, number / 7 % 3];
+            let bytes = Message::new(b"", b"q", &properties, &[number]).encoded();
+            let encoded = Encoded::parse(&bytes).expect("own bytes");
+            let stored = Stored {
+                position: Position(u64::from(number)),
+                delivery_count: u32::from(number),
+                redelivered: number % 2 == 0,
+                expires_at: None,
+                rests_until: None,
+                is_persistent: false,
+            };
+            entries.add(&encoded, number % 5 == 0, stored);
+            assert_eq!(entries.len(), usize::from(number) + 1);
+        }
+        let entries = entries.finish();
+        assert_eq!(entries.len(), 50);
+        for (entry, number) in entries.iter().zip(0..) {
+            assert_eq!(entry.message.body(), [number]);
+            assert_eq!(entry.message.priority(), number / 7 % 3);
+            assert_eq!(entry.message.is_dead_letter(), number % 5 == 0);
+            assert_eq!(entry.position, Position(u64::from(number)));
+            assert_eq!(
+                (entry.delivery_count, entry.redelivered),
+                (number.into(), number % 2 == 0)
+            );
+        }
+    }
+}
