@@ -264,6 +264,14 @@ impl Stage {
                 "(ended: a crash left one of several states)",
             );
         }
+        // Where the step before or behind takes several transactions, that of a count may have been the last or the first.
+        for beside in [best.checked_sub(1), Some(best + 1)] {
+            let beside = beside.and_then(|index| states.get(index));
+            model.doubt(
+                beside.is_some_and(|beside| !model.counts_the_same_as(beside)),
+                "(ended: a crash came beside a step that counts)",
+            );
+        }
         model.see_what_was_seen(last);
         model.step = last.step;
         self.model = model;
@@ -407,6 +415,21 @@ impl Model {
                     }) || !queue.keeps(&entry.message)
                 })
             })
+    }
+
+    /// Whether another state has the same counts of the messages that are in both.
+    fn counts_the_same_as(&self, other: &Self) -> bool {
+        self.queues.iter().all(|(name, queue)| {
+            let others = other.queues.get(name).map(|queue| other.entries(queue));
+            let others = others.unwrap_or_default();
+            let mut kept = self.entries(queue).into_iter();
+            kept.all(|entry| {
+                let same = others.iter().find(|other| other.arrival == entry.arrival);
+                let is_same =
+                    |other: &&Entry| (other.returns, other.rests_until) == (entry.returns, entry.rests_until);
+                same.is_none_or(is_same) || !queue.keeps(&entry.message)
+            })
+        })
     }
 
     /// What clients saw of messages that had moved within the broker, and would survive there, was there before the
