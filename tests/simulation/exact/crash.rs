@@ -258,19 +258,17 @@ impl Stage {
         let coverage = self.model.coverage.clone();
         let mut model = states[*best].clone();
         model.coverage = coverage;
-        for index in &fitting {
+        for index in fitting {
             model.doubt(
-                !model.knows_the_same_as(&states[*index]),
+                !model.knows_the_same_as(&states[index]),
                 "(ended: a crash left one of several states)",
             );
-        }
-        // Where the step before or behind takes several transactions, that of a count may have been the last or the first.
-        for beside in [best.checked_sub(1), Some(best + 1)] {
-            let beside = beside.and_then(|index| states.get(index));
-            model.doubt(
-                beside.is_some_and(|beside| !model.counts_the_same_as(beside)),
-                "(ended: a crash came beside a step that counts)",
-            );
+            // Where the step before or behind takes several transactions, that of a count may have been the last or first.
+            for beside in [index.checked_sub(1), Some(index + 1)] {
+                let beside = beside.and_then(|index| states.get(index));
+                let is_doubtful = beside.is_some_and(|beside| !model.counts_the_same_as(beside));
+                model.doubt(is_doubtful, "(ended: a crash came beside a step that counts)");
+            }
         }
         model.see_what_was_seen(last);
         model.step = last.step;
