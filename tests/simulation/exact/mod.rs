@@ -44,10 +44,10 @@ pub const SEEDS: u64 = 1000;
 /// nobody could (1012155), also among letters that went on (1016035), and whether a late consumer was given more
 /// (1010195), and that what waits for a full queue waits for an exchange (1019008), and whether what expired in a full
 /// queue was taken by another one before something came (5003704), and that a crash in the middle of a step had left the
-/// counts of its end (5008351).
+/// counts of its end (5008351, 5016778), and that a letter which its queue keeps rests again after a crash (5020344).
 pub const REGRESSIONS: &[u64] = &[
     5, 251, 284, 540, 3002, 1_000_298, 1_001_482, 1_002_080, 1_010_195, 1_012_155, 1_013_039, 1_016_035,
-    1_019_008, 1_025_163, 1_026_699, 5_003_704, 5_008_351,
+    1_019_008, 1_025_163, 1_026_699, 5_003_704, 5_008_351, 5_016_778, 5_020_344,
 ];
 
 /// Of these, those that are drawn as when they were found: before hashes, chance, history, replies, limits, and

@@ -317,6 +317,7 @@ impl Queue {
     pub fn take_back(&mut self, mut entry: Entry, how: Return, now: u64, letters: &mut Vec<Letter>) {
         self.press(entry.message.body_len);
         entry.returns += 1;
+        entry.rests_until = None;
         if self
             .settings
             .delivery_limit

@@ -185,6 +185,7 @@ impl Model {
                 Settlement::Ack => {}
                 Settlement::Discard => {
                     entry.returns += 1;
+                    entry.rests_until = None;
                     queue.kill(entry, Reason::Rejected, &mut letters);
                 }
                 Settlement::Nack => queue.take_back(entry, Return::Asked, now, &mut letters),
