@@ -5,11 +5,13 @@ libraries, starts its own brokers and prints `N passed, N failed` as its last li
 """
 
 import argparse
+import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,9 @@ FIRST_PORT = 20_000
 PORTS_PER_SUITE = 10
 PARALLEL = max(2, min(3, os.cpu_count() or 2))
 TERMINATE_SECONDS = 10
+# What `--load` runs beside a suite, again and again: a flood, a fixed rate, and confirms that wait for the disk.
+LOAD = ["pairs-2", "latency-20k", "confirmed-1k"]
+LOAD_PAUSE_SECONDS = 0.2
 COUNT = re.compile(r"^(\d+) passed, (\d+) failed$")
 
 # What must run successfully for the tool to be there, and the Debian packages that bring it.
@@ -131,17 +136,71 @@ def build() -> Path | None:
     return None
 
 
+class Load:
+    """Clients of our own on every broker of a suite, as long as it runs."""
+
+    def __init__(self, binary: Path, ports: range) -> None:
+        self.binary = binary
+        self.ports = ports
+        self.is_over = threading.Event()
+        self.runs = 0
+        self.work = itertools.cycle(LOAD)
+        self.thread = threading.Thread(target=self.flood, daemon=True)
+
+    def __enter__(self) -> "Load":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.is_over.set()
+        self.thread.join()
+
+    def flood(self) -> None:
+        while not self.is_over.wait(LOAD_PAUSE_SECONDS):
+            for port in filter(is_listening, self.ports):
+                self.bench(port, next(self.work))
+
+    def bench(self, port: int, work: str) -> None:
+        """Counts what ended well: the suite may end its broker at any time, and some let nobody in."""
+        uri = f"amqp://guest:guest@127.0.0.1:{port}"
+        command = [str(self.binary), "bench", "--uri", uri, "--runs", "1", "--seconds", "1", work]
+        quiet = subprocess.DEVNULL
+        process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet)
+        while process.poll() is None:
+            if self.is_over.wait(LOAD_PAUSE_SECONDS):
+                process.kill()
+                process.wait()
+                return
+        self.runs += process.returncode == 0
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
 class Run:
     """The suites under way; ends their processes when this one is asked to end."""
 
-    def __init__(self, binary: Path, scratch: Path) -> None:
+    def __init__(self, binary: Path, scratch: Path, with_load: bool) -> None:
         self.binary = binary
         self.scratch = scratch
+        self.with_load = with_load
         self.lock = threading.Lock()
         self.groups: set[int] = set()
 
     def suite(self, suite: Suite) -> Outcome:
-        """Runs one suite to its end or its time limit."""
+        """Runs one suite to its end or its time limit; with load, if it starts brokers where this one can tell."""
+        if not self.with_load or suite.alone:
+            return self.suite_alone(suite)
+        with Load(self.binary, ports(suite)) as load:
+            outcome = self.suite_alone(suite)
+        outcome.remark = f"beside {load.runs} runs of load" + (f"; {outcome.remark}" if outcome.remark else "")
+        if load.runs == 0 and outcome.failed == 0:
+            outcome.failed = 1
+        return outcome
+
+    def suite_alone(self, suite: Suite) -> Outcome:
         script = INTEROP / suite.name / "run"
         if not os.access(script, os.X_OK):
             return Outcome(suite, 0, 1, 0.0, f"there is no executable interop/{suite.name}/run")
@@ -151,7 +210,7 @@ class Run:
         environment = {
             **os.environ,
             "LEVERET_BIN": str(self.binary),
-            "INTEROP_PORT": str(FIRST_PORT + PORTS_PER_SUITE * SUITES.index(suite)),
+            "INTEROP_PORT": str(ports(suite)[0]),
             "INTEROP_DIR": str(directory),
         }
         started = time.monotonic()
@@ -192,6 +251,12 @@ class Run:
         with self.lock:
             for group in self.groups:
                 end_group(group, signal.SIGKILL)
+
+
+def ports(suite: Suite) -> range:
+    """Those that its brokers may listen on."""
+    first = FIRST_PORT + PORTS_PER_SUITE * SUITES.index(suite)
+    return range(first, first + PORTS_PER_SUITE)
 
 
 def end_group(group: int, number: signal.Signals) -> bool:
@@ -235,7 +300,7 @@ def report(outcome: Outcome) -> None:
         say(f"----- end of the log of {outcome.suite.name} -----")
 
 
-def run_all(chosen: list[Suite], binary: Path, scratch: Path, toolbox: Toolbox) -> list[Outcome]:
+def run_all(chosen: list[Suite], run: Run, toolbox: Toolbox) -> list[Outcome]:
     """Installs tools, then runs the suites: those that need the machine first, the others side by side."""
     outcomes: list[Outcome] = []
 
@@ -250,7 +315,6 @@ def run_all(chosen: list[Suite], binary: Path, scratch: Path, toolbox: Toolbox) 
             done(Outcome(suite, 0, 1, 0.0, f"missing, and could not be installed: {', '.join(missing)}"))
         else:
             ready.append(suite)
-    run = Run(binary, scratch)
     pool = ThreadPoolExecutor(PARALLEL)
     try:
         for suite in ready:
@@ -266,11 +330,13 @@ def run_all(chosen: list[Suite], binary: Path, scratch: Path, toolbox: Toolbox) 
     return outcomes
 
 
-def parse_arguments() -> list[Suite]:
+def parse_arguments() -> tuple[list[Suite], bool]:
+    """The suites to run, and whether to run them beside load."""
     names = [suite.name for suite in SUITES]
     parser = argparse.ArgumentParser(prog="interop/run", description=__doc__.splitlines()[0])
     parser.add_argument("suites", nargs="*", metavar="suite", help=f"one of {', '.join(names)}; all if none is named")
     parser.add_argument("--list", action="store_true", help="name the suites and end")
+    parser.add_argument("--load", action="store_true", help="flood the brokers of the clients' suites meanwhile")
     arguments = parser.parse_args()
     if arguments.list:
         say("\n".join(names))
@@ -278,7 +344,8 @@ def parse_arguments() -> list[Suite]:
     unknown = [name for name in arguments.suites if name not in names]
     if unknown:
         parser.error(f"no such suite: {', '.join(unknown)} (there are: {', '.join(names)})")
-    return [suite for suite in SUITES if not arguments.suites or suite.name in arguments.suites]
+    chosen = [suite for suite in SUITES if not arguments.suites or suite.name in arguments.suites]
+    return chosen, arguments.load
 
 
 def finish(passed: int, failed: int) -> int:
@@ -287,7 +354,7 @@ def finish(passed: int, failed: int) -> int:
 
 
 def main() -> int:
-    chosen = parse_arguments()
+    chosen, with_load = parse_arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     toolbox = Toolbox()
     missing = toolbox.missing(["cargo", "a C compiler"])
@@ -300,7 +367,7 @@ def main() -> int:
         return finish(0, 1)
     scratch = Path(tempfile.mkdtemp(prefix="leveret-interop-"))
     started = time.monotonic()
-    outcomes = run_all(chosen, binary, scratch, toolbox)
+    outcomes = run_all(chosen, Run(binary, scratch, with_load), toolbox)
     passed = sum(outcome.passed for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
     say(f"{'all':<8} {time.monotonic() - started:.1f} s")
