@@ -23,6 +23,10 @@ const REST_PAGES: i64 = 1000;
 /// The writer waits for the background when the log is so many times the threshold.
 const HARD_FACTOR: i32 = 6;
 
+/// Groups that the log has room for, however large they are: one that has messages for very many queues changes pages of
+/// all of them, and so does the next one. Moved together they are moved once.
+const GROUPS_MIN: i32 = 4;
+
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     thread: Option<JoinHandle<()>>,
@@ -86,15 +90,19 @@ impl Checkpointer {
     /// After each commit: starts the background, or finishes what it began.
     pub(super) fn after_commit(&mut self, writer: &Connection) -> Result<(), StoreError> {
         let pages = self.pages.load(Ordering::Relaxed);
-        // It has started over, maybe with a group that is larger than the threshold.
-        if pages < std::mem::replace(&mut self.before, pages) {
-            self.next = self.threshold;
+        let before = std::mem::replace(&mut self.before, pages);
+        let has_started_over = pages < before;
+        let group = if has_started_over { pages } else { pages - before };
+        let due = self.threshold.max(group.saturating_mul(GROUPS_MIN));
+        if has_started_over {
+            self.next = due;
         }
         if pages < self.threshold {
             return Ok(());
         }
         let mut state = self.turn.state.lock();
-        if pages > self.threshold.saturating_mul(HARD_FACTOR) {
+        let most = self.threshold.saturating_mul(HARD_FACTOR);
+        if pages > most.max(due.saturating_add(due / 2)) {
             while *state == State::Running {
                 self.turn.changed.wait(&mut state);
             }
