@@ -21,8 +21,12 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// The same where there is little room.
 const LOOK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 
-/// Neither disk nor memory is filled faster than this: 500 MB a second.
-const BYTES_PER_MILLI: u64 = 500_000;
+/// The disk is not filled faster than this: 500 MB a second.
+const DISK_BYTES_PER_MILLI: u64 = 500_000;
+
+/// Nor memory than this, 3 GB a second: who acks nothing was seen to draw 2 GB a second from a backlog that the system
+/// had in its memory.
+const MEMORY_BYTES_PER_MILLI: u64 = 3_000_000;
 
 /// An alarm of memory ends, and windows widen again, at this share of their mark below it: else each message would
 /// set and clear it.
@@ -101,7 +105,7 @@ impl Resources {
         });
         let next_mark = if is_narrow { max } else { narrow_at };
         Look {
-            pause: pause(next_mark.saturating_sub(resident)),
+            pause: pause(next_mark.saturating_sub(resident), MEMORY_BYTES_PER_MILLI),
             is_over: has_changed && !stands,
         }
     }
@@ -129,7 +133,7 @@ impl Resources {
         if is_short || self.disk_free_min == 0 {
             LOOK_INTERVAL
         } else {
-            pause(room - self.disk_free_min)
+            pause(room - self.disk_free_min, DISK_BYTES_PER_MILLI)
         }
     }
 }
@@ -181,9 +185,9 @@ fn window_share(mark: u64, queues: u64) -> usize {
     usize::try_from(1_u64 << share.ilog2()).unwrap_or(usize::MAX)
 }
 
-/// How soon to look again with so many bytes of room.
-fn pause(room: u64) -> Duration {
-    Duration::from_millis(room / BYTES_PER_MILLI).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL)
+/// How soon to look again with so many bytes of room, of which so many may be gone in a millisecond.
+fn pause(room: u64, bytes_per_milli: u64) -> Duration {
+    Duration::from_millis(room / bytes_per_milli).clamp(LOOK_INTERVAL_MIN, LOOK_INTERVAL)
 }
 
 fn word(stands: bool) -> &'static str {
@@ -278,7 +282,7 @@ mod tests {
     fn the_less_room_there_is_the_sooner_it_is_looked_at() {
         let rows = [(0, 20), (50_000_000, 100), (500_000_000, 1000), (u64::MAX, 1000)];
         for (room, millis) in rows {
-            assert_eq!(pause(room), Duration::from_millis(millis));
+            assert_eq!(pause(room, DISK_BYTES_PER_MILLI), Duration::from_millis(millis));
         }
     }
 }
