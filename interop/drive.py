@@ -190,17 +190,18 @@ class Run:
         self.groups: set[int] = set()
 
     def suite(self, suite: Suite) -> Outcome:
-        """Runs one suite to its end or its time limit; with load, if it starts brokers where this one can tell."""
+        """Runs one suite, beside load if that is asked for and the suite has brokers for clients."""
         if not self.with_load or suite.alone:
-            return self.suite_alone(suite)
+            return self.to_its_end(suite)
         with Load(self.binary, ports(suite)) as load:
-            outcome = self.suite_alone(suite)
+            outcome = self.to_its_end(suite)
         outcome.remark = f"beside {load.runs} runs of load" + (f"; {outcome.remark}" if outcome.remark else "")
         if load.runs == 0 and outcome.failed == 0:
             outcome.failed = 1
         return outcome
 
-    def suite_alone(self, suite: Suite) -> Outcome:
+    def to_its_end(self, suite: Suite) -> Outcome:
+        """Runs one suite to its end or its time limit."""
         script = INTEROP / suite.name / "run"
         if not os.access(script, os.X_OK):
             return Outcome(suite, 0, 1, 0.0, f"there is no executable interop/{suite.name}/run")

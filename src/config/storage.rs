@@ -29,7 +29,7 @@ pub struct Storage {
     /// Bytes waiting to be written above which publishers are made to wait; an eighth of the memory mark at most.
     #[serde(with = "units::size")]
     pub pending_bytes_max: u64,
-    /// Bytes of write-ahead log after which it is copied back into the database.
+    /// Bytes of write-ahead log after which it is copied back into the database; four transactions at least.
     #[serde(with = "units::size")]
     pub checkpoint_bytes: u64,
 }

@@ -3,6 +3,8 @@
 
 use triomphe::ThinArc;
 
+use crate::amqp::framed_content;
+
 use super::builder::{BUSY_BYTES_MAX, Received};
 use super::encoded::Encoded;
 use super::{Message, Traits};
@@ -38,6 +40,7 @@ impl BlockBuilder {
     pub fn push(&mut self, received: &Received<'_>, traits: Traits) {
         let (header_at, body_at) = received.places();
         received.append(&mut self.bytes, &traits.note(0, header_at, body_at));
+        framed_content::close(&mut self.bytes);
         self.end(traits);
     }
 

@@ -35,18 +35,15 @@ impl Received<'_> {
         NOTE_BYTES + self.envelope.len() + self.tail.len() + empty_body
     }
 
-    /// Appends the message behind this note.
+    /// Appends the message behind this note, but for its end.
     #[inline]
     pub(super) fn append(&self, bytes: &mut Vec<u8>, note: &[u8; NOTE_BYTES]) {
         bytes.reserve(self.len());
         bytes.extend_from_slice(note);
         bytes.extend_from_slice(self.envelope);
+        bytes.extend_from_slice(&self.tail[..self.tail.len() - 1]);
         if self.body_len == 0 {
-            bytes.extend_from_slice(&self.tail[..self.tail.len() - 1]);
             framed_content::open_body(bytes, 0);
-            framed_content::close(bytes);
-        } else {
-            bytes.extend_from_slice(self.tail);
         }
     }
 }
@@ -109,7 +106,6 @@ impl MessageBuilder {
     pub fn whole(&mut self, received: &Received<'_>) {
         self.bytes.clear();
         received.append(&mut self.bytes, &[0; NOTE_BYTES]);
-        self.bytes.pop();
         (self.header_at, self.body_at) = received.places();
     }
 

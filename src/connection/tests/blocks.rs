@@ -154,6 +154,16 @@ fn keys_that_lead_to_the_same_queues_are_one_way() {
     }
 }
 
+/// A publisher, and a consumer of `queue`.
+fn pair() -> (Connection, Connection, Instant) {
+    let (broker, now) = (broker(), Instant::now());
+    let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
+    publisher.receive(&declare("queue"), now);
+    consumer.receive(&consume("queue"), now);
+    drop([sent(&mut publisher), sent(&mut consumer)]);
+    (publisher, consumer, now)
+}
+
 #[test]
 fn what_came_before_a_publish_that_is_refused_arrives_once() {
     let bad_expiration: &[u8] = &[1, 0, 3, b'b', b'a', b'd'];
@@ -162,12 +172,7 @@ fn what_came_before_a_publish_that_is_refused_arrives_once() {
         publish("", "queue", bad_expiration, b"bad"),
     ];
     for bad in bad {
-        let broker = broker();
-        let now = Instant::now();
-        let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
-        publisher.receive(&declare("queue"), now);
-        consumer.receive(&consume("queue"), now);
-        drop([sent(&mut publisher), sent(&mut consumer)]);
+        let (mut publisher, mut consumer, now) = pair();
         let good = publish("", "queue", &[0, 0], b"good");
         publisher.receive(&[&good[..], &good, &bad, &good].concat(), now);
         assert_eq!(sent(&mut publisher), [CHANNEL_CLOSE]);
@@ -180,12 +185,7 @@ fn what_came_before_a_publish_that_is_refused_arrives_once() {
 
 #[test]
 fn a_transaction_takes_over_what_was_learned_before_it() {
-    let broker = broker();
-    let now = Instant::now();
-    let [mut publisher, mut consumer] = [(); 2].map(|()| opened(&broker, now, 0, false));
-    publisher.receive(&declare("queue"), now);
-    consumer.receive(&consume("queue"), now);
-    drop([sent(&mut publisher), sent(&mut consumer)]);
+    let (mut publisher, mut consumer, now) = pair();
     let message = publish("", "queue", &[0, 0], b"body");
     let select = encoded(&AMQPClass::Tx(tx::AMQPMethod::Select(tx::Select {})));
     let commit = encoded(&AMQPClass::Tx(tx::AMQPMethod::Commit(tx::Commit {})));
