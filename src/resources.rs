@@ -53,9 +53,9 @@ const WINDOW_MIN: u64 = 4096;
 pub struct Look {
     /// How soon to look again.
     pub pause: Duration,
-    /// Memory is no longer short, and [`Broker::dispatch_all`] is due. It is not done here: while it lasts, nobody would
+    /// Consumers are no longer held back, and [`Broker::dispatch_all`] is due. It is not done here: while it lasts, nobody would
     /// look at the memory that it takes.
-    pub is_over: bool,
+    pub is_dispatch_due: bool,
 }
 
 /// What to watch, and the marks.
@@ -85,17 +85,17 @@ impl Resources {
         let disk = self.check_disk(broker);
         Look {
             pause: look.map_or(LOOK_INTERVAL, |look| look.pause).min(disk),
-            is_over: look.is_some_and(|look| look.is_over),
+            is_dispatch_due: look.is_some_and(|look| look.is_dispatch_due),
         }
     }
 
     fn check_memory(&self, broker: &Broker, resident: u64) -> Look {
         let max = self.memory_max;
         let stands = is_over(resident, max, broker.alarms.stands(Alarm::Memory));
-        let has_changed = broker.set_alarm(Alarm::Memory, stands);
-        if has_changed {
+        if broker.set_alarm(Alarm::Memory, stands) {
             warn!(resident, mark = max, "memory alarm {}", word(stands));
         }
+        let is_dispatch_due = broker.renew_headroom(stands, max.saturating_sub(resident));
         let narrow_at = max / NARROW_SHARE;
         let is_narrow = is_over(resident, narrow_at, broker.has_narrow_windows());
         broker.narrow_windows(if is_narrow {
@@ -106,7 +106,7 @@ impl Resources {
         let next_mark = if is_narrow { max } else { narrow_at };
         Look {
             pause: pause(next_mark.saturating_sub(resident), MEMORY_BYTES_PER_MILLI),
-            is_over: has_changed && !stands,
+            is_dispatch_due,
         }
     }
 

@@ -168,7 +168,7 @@ async fn watch_until_stop(
             }
             () = &mut pause => {
                 let look = resources.check(broker);
-                if look.is_over {
+                if look.is_dispatch_due {
                     let broker = Arc::clone(broker);
                     spawn_blocking(move || broker.dispatch_all());
                 }

@@ -1,14 +1,17 @@
 //! How much queues may keep in memory at the moment. Whoever watches the memory sets it; each queue looks at it with
 //! each batch, so that it costs nothing to tell all of them.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
+
+/// A queue tells of so many bytes at once: less than what is held back for, and so much that it is seldom told.
+const STEP_BYTES: usize = 256 << 10;
 
 /// What one queue may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
     /// Bytes of ready messages that it keeps in memory at most, if its window is not smaller anyway.
     pub window_bytes: usize,
-    /// Memory is above its mark: consumers that settle nothing get nothing more.
+    /// Memory is above its mark, or would be by now: consumers that settle nothing get nothing more.
     pub holds_back: bool,
 }
 
@@ -27,6 +30,8 @@ impl Default for Allowance {
 pub struct Headroom {
     window_bytes: AtomicUsize,
     holds_back: AtomicBool,
+    /// Bytes that may be held in addition before the memory is looked at again.
+    room: AtomicI64,
 }
 
 impl Default for Headroom {
@@ -38,6 +43,7 @@ impl Default for Headroom {
         Self {
             window_bytes: AtomicUsize::new(window_bytes),
             holds_back: AtomicBool::new(holds_back),
+            room: AtomicI64::new(i64::MAX),
         }
     }
 }
@@ -56,8 +62,70 @@ impl Headroom {
         self.window_bytes.store(window_bytes, Ordering::Relaxed);
     }
 
-    /// Memory is above its mark, or no more.
-    pub fn hold_back(&self, holds_back: bool) {
-        self.holds_back.store(holds_back, Ordering::Relaxed);
+    /// The memory was looked at: it is above its mark or not, and so many bytes are left until then. Returns whether
+    /// consumers were held back until now and are no more.
+    pub fn renew(&self, is_above: bool, room: u64) -> bool {
+        self.room
+            .store(i64::try_from(room).unwrap_or(i64::MAX), Ordering::Relaxed);
+        self.holds_back.swap(is_above, Ordering::Relaxed) && !is_above
+    }
+
+    /// A queue holds so many bytes now, of what is unacked or rests, that it can not write to the disk, and had `told`
+    /// of. When all queues together have filled the room, consumers are held back until the memory is looked at again:
+    /// a backlog may be drawn from the disk faster than anybody looks.
+    #[inline]
+    pub fn hold(&self, bytes: usize, told: &mut usize) {
+        if bytes.abs_diff(*told) >= STEP_BYTES {
+            let more = bytes.cast_signed() as i64 - told.cast_signed() as i64;
+            *told = bytes;
+            // What comes back makes room, but never more than there was.
+            if self.room.fetch_sub(more, Ordering::Relaxed) <= more && more > 0 {
+                self.holds_back.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_fills_the_room_is_held_back_until_the_next_look() {
+        let headroom = Headroom::default();
+        assert!(!headroom.renew(false, 2 << 20));
+        let (mut one, mut other) = (0, 0);
+        headroom.hold(1 << 20, &mut one);
+        headroom.hold((1 << 20) - 1, &mut other);
+        assert!(!headroom.allowance().holds_back, "a byte is left");
+        headroom.hold(0, &mut one);
+        headroom.hold(1 << 20, &mut one);
+        assert!(!headroom.allowance().holds_back, "what is settled makes room");
+        headroom.hold(2 << 20, &mut other);
+        assert!(headroom.allowance().holds_back);
+        headroom.hold(0, &mut other);
+        assert!(
+            headroom.allowance().holds_back,
+            "nobody would call those that wait"
+        );
+        assert!(headroom.renew(false, 1 << 20), "those that waited are due");
+        assert!(!headroom.renew(false, 1 << 20));
+        assert!(!headroom.renew(true, 0));
+        assert!(headroom.allowance().holds_back);
+        assert!(headroom.renew(false, 1 << 20));
+    }
+
+    #[test]
+    fn a_queue_tells_in_steps_and_forgets_nothing() {
+        let headroom = Headroom::default();
+        headroom.renew(false, STEP_BYTES as u64);
+        let mut told = 0;
+        for bytes in 1..STEP_BYTES {
+            headroom.hold(bytes, &mut told);
+        }
+        assert_eq!(told, 0);
+        headroom.hold(STEP_BYTES, &mut told);
+        assert_eq!(told, STEP_BYTES);
+        assert!(headroom.allowance().holds_back);
     }
 }

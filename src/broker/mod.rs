@@ -290,17 +290,19 @@ impl Broker {
         self.notify_all(&Notice::Close(reason));
     }
 
-    /// Raises or clears an alarm and tells all connections if that changes anything. Returns whether it did. When memory
-    /// is no longer short, [`Broker::dispatch_all`] is due.
+    /// Raises or clears an alarm and tells all connections if that changes anything. Returns whether it did.
     pub fn set_alarm(&self, alarm: Alarm, stands: bool) -> bool {
         let Some(standing) = self.alarms.set(alarm, stands) else {
             return false;
         };
         self.notify_all(&Notice::Alarms(standing));
-        if alarm == Alarm::Memory {
-            self.shared.headroom.hold_back(stands);
-        }
         true
+    }
+
+    /// Memory is above its mark or not, and so many bytes are left until then: see [`Headroom::renew`]. If it returns true,
+    /// [`Broker::dispatch_all`] is due.
+    pub fn renew_headroom(&self, is_above: bool, room: u64) -> bool {
+        self.shared.headroom.renew(is_above, room)
     }
 
     /// How many queues there are, in all vhosts.

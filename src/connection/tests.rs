@@ -2,6 +2,7 @@
 
 mod accounts;
 mod blocks;
+mod hoarding;
 mod moves;
 mod pace;
 mod places;

@@ -80,11 +80,6 @@ impl Storm {
 
     /// The memory never was far above the mark.
     pub fn check_peak(&self) {
-        self.check_peak_within(OVERSHOOT);
-    }
-
-    /// The same, but for so many bytes that were read before the broker looked.
-    pub fn check_peak_within(&self, overshoot: u64) {
         let (peak, mark) = (self.gauge.peak(), self.mark);
         println!(
             "{}: {} MiB of memory at most, mark {} MiB, base {} MiB",
@@ -94,7 +89,7 @@ impl Storm {
             self.resident / MIB
         );
         assert!(
-            peak <= mark + overshoot,
+            peak <= mark + OVERSHOOT,
             "{peak} bytes of memory, the mark is {mark}"
         );
     }

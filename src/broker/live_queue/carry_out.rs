@@ -113,6 +113,9 @@ impl LiveQueue {
         if !state.moved.is_empty() {
             state.moved.forget(self.surroundings.durable.committed());
         }
+        self.surroundings
+            .headroom
+            .hold(state.queue.held_bytes(), &mut state.held_told);
         deliver(state, &mut wakers);
         wakers.extend(self.schedule(state));
         let effects = &mut state.effects;

@@ -113,6 +113,8 @@ struct State {
     stored: Vec<Option<QueueId>>,
     /// What the store was last told of which messages may have been seen.
     marked: Option<Position>,
+    /// What the headroom was last told of how much is held, bytes.
+    held_told: usize,
     /// When the timers will call.
     scheduled: Option<Timestamp>,
     effects: Effects,

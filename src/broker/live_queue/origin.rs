@@ -93,6 +93,7 @@ impl LiveQueue {
             deleted: false,
             stored,
             marked: None,
+            held_told: 0,
             scheduled: None,
             effects: Effects::default(),
             operations: Vec::new(),

@@ -11,7 +11,7 @@ use super::consumers::ConsumerSlot;
 const IDLE_MAX: u64 = 4096;
 
 /// Bytes of what is unacked, rests or is not taken, beyond which nothing more is delivered.
-const HELD_BYTES_MAX: u64 = 16 << 20;
+const HELD_BYTES_MAX: usize = 16 << 20;
 
 impl Queue {
     /// From now on so much may be in memory. What is there already stays until it is consumed.
@@ -21,6 +21,12 @@ impl Queue {
             self.ready.narrow(allowance.window_bytes);
             self.consumers.bound(allowance);
         }
+    }
+
+    /// What is unacked, rests or is not taken, and stays in memory until somebody settles it, bytes.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.held_bytes + usize::try_from(self.dying.body_bytes()).unwrap_or(usize::MAX)
     }
 
     /// Keeps no room for messages to come, where there are none.
@@ -45,7 +51,6 @@ impl Queue {
     }
 
     fn holds_much(&self) -> bool {
-        self.resting.len() as u64 + self.dying.count() >= IDLE_MAX
-            || self.held_bytes as u64 + self.dying.body_bytes() >= HELD_BYTES_MAX
+        self.resting.len() as u64 + self.dying.count() >= IDLE_MAX || self.held_bytes() >= HELD_BYTES_MAX
     }
 }

@@ -1,0 +1,69 @@
+//! What a consumer that acks nothing gets, between one look at the memory and the next.
+
+use super::*;
+
+const DELIVER: (u16, u16) = (60, 60);
+const BODY_BYTES: usize = 100 << 10;
+const MESSAGES: usize = 400;
+
+/// A whole publish to the queue.
+fn publish_to(queue: &str) -> Vec<u8> {
+    let publish = basic::Publish {
+        routing_key: queue.into(),
+        ..basic::Publish::default()
+    };
+    let mut bytes = encoded(&AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
+    let size = (BODY_BYTES as u64).to_be_bytes();
+    frame::header_frame(&mut bytes, 1, &[&[0, 60, 0, 0], &size[..], &[0, 0]].concat());
+    frame::body_frame(&mut bytes, 1, &vec![7; BODY_BYTES]);
+    bytes
+}
+
+fn consume(queue: &str) -> Vec<u8> {
+    let consume = basic::Consume {
+        queue: queue.into(),
+        ..basic::Consume::default()
+    };
+    encoded(&AMQPClass::Basic(basic::AMQPMethod::Consume(consume)))
+}
+
+/// Takes what comes until nothing more does; returns how many deliveries that were.
+fn drawn(connection: &mut Connection, now: Instant) -> usize {
+    let mut deliveries = 0;
+    loop {
+        let methods = sent(connection);
+        deliveries += methods.iter().filter(|method| **method == DELIVER).count();
+        if methods.is_empty() && !connection.poll_mail(Waker::noop()) {
+            return deliveries;
+        }
+        connection.advance(now);
+    }
+}
+
+#[test]
+fn who_fills_the_room_that_is_left_waits_for_the_next_look() {
+    const ROOM: usize = 20 << 20;
+    let in_memory = Window {
+        messages: MESSAGES,
+        bytes: usize::MAX,
+    };
+    let parts = Parts {
+        window: in_memory,
+        ..parts(guest())
+    };
+    let broker = Arc::new(Broker::new(parts, &Recovered::default()).unwrap());
+    let now = Instant::now();
+    let [mut publisher, mut hoarder] = [(); 2].map(|()| opened(&broker, now, 0, false));
+    publisher.receive(&declare("backlog"), now);
+    for _ in 0..MESSAGES {
+        publisher.receive(&publish_to("backlog"), now);
+    }
+    assert!(!broker.renew_headroom(false, ROOM as u64));
+    hoarder.receive(&consume("backlog"), now);
+    let first = drawn(&mut hoarder, now);
+    let room = ROOM / BODY_BYTES;
+    assert!((room..room + 20).contains(&first), "{first}, room for {room}");
+    assert!(broker.renew_headroom(false, u64::MAX), "there was room after all");
+    broker.dispatch_all();
+    assert_eq!(drawn(&mut hoarder, now), MESSAGES - first);
+}
