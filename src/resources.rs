@@ -42,6 +42,10 @@ const ARRIVALS_SHARE: u64 = 8;
 /// What waits for the disk has this share of the mark at most.
 const PENDING_SHARE: u64 = 8;
 
+/// Of what is left to the mark, consumers that settle nothing are given three quarters before the next look: the allocator's
+/// size classes take up to a quarter more than what is asked for.
+const HELD_SHARE: (u64, u64) = (3, 4);
+
 /// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
 const PAGE_BYTES: usize = 8 << 20;
 
@@ -95,7 +99,8 @@ impl Resources {
         if broker.set_alarm(Alarm::Memory, stands) {
             warn!(resident, mark = max, "memory alarm {}", word(stands));
         }
-        let is_dispatch_due = broker.renew_headroom(stands, max.saturating_sub(resident));
+        let room = max.saturating_sub(resident) / HELD_SHARE.1 * HELD_SHARE.0;
+        let is_dispatch_due = broker.renew_headroom(stands, room);
         let narrow_at = max / NARROW_SHARE;
         let is_narrow = is_over(resident, narrow_at, broker.has_narrow_windows());
         broker.narrow_windows(if is_narrow {

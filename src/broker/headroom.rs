@@ -62,7 +62,7 @@ impl Headroom {
         self.window_bytes.store(window_bytes, Ordering::Relaxed);
     }
 
-    /// The memory was looked at: it is above its mark or not, and so many bytes are left until then. Returns whether
+    /// The memory was looked at: it is above its mark or not, and so many bytes may be held in addition. Returns whether
     /// consumers were held back until now and are no more.
     pub fn renew(&self, is_above: bool, room: u64) -> bool {
         self.room
