@@ -68,6 +68,14 @@ pub struct Candidate<'a> {
     pub place: Option<Place>,
 }
 
+/// A message that was taken, by what is known of it since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    key: MessageKey,
+    expires_at: Timestamp,
+    is_stored: bool,
+}
+
 /// What an exchange or a queue knows. It tells its caller what the store has to know.
 #[derive(Debug)]
 pub struct Deduplicator {
@@ -126,19 +134,16 @@ impl Deduplicator {
         })
     }
 
-    /// Takes a message, if none with its key was taken: false for a duplicate.
+    /// Takes a message, if none with its key was taken; else it is a duplicate.
     pub fn accept(
         &mut self,
         candidate: &Candidate<'_>,
         now: Timestamp,
         holder: &impl Holder,
         operations: &mut Vec<Operation>,
-    ) -> bool {
+    ) -> Option<Taken> {
         let is_duplicate = self.knows(&candidate.key, now, holder);
-        if !is_duplicate {
-            self.remember(candidate, now, holder, operations);
-        }
-        !is_duplicate
+        (!is_duplicate).then(|| self.remember(candidate, now, holder, operations))
     }
 
     /// Remembers a message, whose window begins now, whether or not one with its key was taken.
@@ -148,7 +153,7 @@ impl Deduplicator {
         now: Timestamp,
         holder: &impl Holder,
         operations: &mut Vec<Operation>,
-    ) {
+    ) -> Taken {
         let expires_at = now.plus(self.rules.window(candidate.properties));
         let known = Known {
             expires_at,
@@ -159,10 +164,16 @@ impl Deduplicator {
         let replaced = self.keys.get(&candidate.key);
         self.forgotten += usize::from(replaced.is_some_and(|known| known.is_stored));
         self.forgotten += self.keys.insert(candidate.key, known);
-        if known.is_stored {
-            operations.push(MemoryChange::RememberKey(self.row(candidate.key, known)).into());
+        let taken = Taken {
+            key: candidate.key,
+            expires_at,
+            is_stored: known.is_stored,
+        };
+        if taken.is_stored {
+            operations.push(MemoryChange::RememberKey(self.row(&taken)).into());
         }
         self.sweep(now, holder, operations);
+        taken
     }
 
     /// Forgets some of the keys whose window is over, and keeps those of messages that may still be there.
@@ -192,13 +203,14 @@ impl Deduplicator {
         }
     }
 
-    /// The message was not taken after all.
-    pub fn forget(&mut self, key: MessageKey, operations: &mut Vec<Operation>) {
-        if let Some(known) = self.keys.remove(&key)
-            && known.is_stored
-            && self.is_stored
-        {
-            operations.push(MemoryChange::ForgetKey(self.row(key, known)).into());
+    /// The message was not taken after all. The store may know its key also when it has gone for others here.
+    pub fn forget(&mut self, taken: &Taken, operations: &mut Vec<Operation>) {
+        let known = self.keys.get(&taken.key);
+        if known.is_some_and(|known| known.expires_at == taken.expires_at) {
+            self.keys.remove(&taken.key);
+        }
+        if taken.is_stored && self.is_stored {
+            operations.push(MemoryChange::ForgetKey(self.row(taken)).into());
         }
     }
 
@@ -218,11 +230,11 @@ impl Deduplicator {
         self.keys.len()
     }
 
-    fn row(&self, key: MessageKey, known: Known) -> KeyRow {
+    fn row(&self, taken: &Taken) -> KeyRow {
         KeyRow {
             keeper: Arc::clone(&self.keeper),
-            expires_at: known.expires_at,
-            key,
+            expires_at: taken.expires_at,
+            key: taken.key,
         }
     }
 }
@@ -258,15 +270,15 @@ impl Deduplication {
         self.deduplicator.lock().knows(key, now, queue)
     }
 
-    /// Takes a message, if none with its key was taken: false for a duplicate. The caller holds the store, so that the
+    /// Takes a message, if none with its key was taken; else it is a duplicate. The caller holds the store, so that the
     /// key is in the group of what the message enters.
-    pub fn accept(&self, candidate: &Candidate<'_>, now: Timestamp) -> bool {
+    pub fn accept(&self, candidate: &Candidate<'_>, now: Timestamp) -> Option<Taken> {
         let mut deduplicator = self.deduplicator.lock();
         let mut operations = Vec::new();
-        let is_new = deduplicator.accept(candidate, now, &Passer, &mut operations);
+        let taken = deduplicator.accept(candidate, now, &Passer, &mut operations);
         // Under the lock: whoever finds the key known finds it appended as well.
         self.append(operations);
-        is_new
+        taken
     }
 
     /// Remembers a message that `queue` has taken. Its caller holds the store, and the queue, so that whoever finds
@@ -279,10 +291,10 @@ impl Deduplication {
     }
 
     /// The message was not taken after all.
-    pub fn forget(&self, key: MessageKey) {
+    pub fn forget(&self, taken: &Taken) {
         let mut deduplicator = self.deduplicator.lock();
         let mut operations = Vec::new();
-        deduplicator.forget(key, &mut operations);
+        deduplicator.forget(taken, &mut operations);
         self.append(operations);
     }
 

@@ -52,8 +52,8 @@ fn candidate(number: u64) -> Candidate<'static> {
 /// Accepts a persistent message.
 fn accept(deduplicator: &mut Deduplicator, number: u64, now: u64) -> (bool, Vec<Operation>) {
     let mut operations = Vec::new();
-    let is_new = deduplicator.accept(&candidate(number), at(now), &Passer, &mut operations);
-    (is_new, operations)
+    let taken = deduplicator.accept(&candidate(number), at(now), &Passer, &mut operations);
+    (taken.is_some(), operations)
 }
 
 #[test]
@@ -81,15 +81,47 @@ fn a_key_is_taken_once_within_the_window_which_does_not_move() {
 #[test]
 fn a_message_that_was_not_taken_may_come_again() {
     let mut keys = deduplicator(&[], true);
-    assert!(accept(&mut keys, 1, 1).0);
     let mut operations = Vec::new();
-    keys.forget(key(1), &mut operations);
-    keys.forget(key(2), &mut operations);
-    assert!(matches!(
-        operations[..],
-        [Operation::Remember(MemoryChange::ForgetKey(_))]
-    ));
+    let taken = keys.accept(&candidate(1), at(1), &Passer, &mut operations);
+    keys.forget(&taken.expect("it is new"), &mut operations);
+    assert_eq!(stored(operations).keys, []);
     assert!(accept(&mut keys, 1, 2).0);
+}
+
+#[test]
+fn a_message_that_was_not_taken_may_come_again_after_a_crash_though_its_key_had_to_go_for_others() {
+    let mut keys = deduplicator(&[("x-cache-size", AMQPValue::LongInt(2))], true);
+    let mut operations = Vec::new();
+    let taken = keys.accept(&candidate(1), at(1), &Passer, &mut operations);
+    for number in [2, 3] {
+        assert!(
+            keys.accept(&candidate(number), at(2), &Passer, &mut operations)
+                .is_some()
+        );
+    }
+    assert!(!keys.knows(&key(1), at(2), &Passer));
+    keys.forget(&taken.expect("it is new"), &mut operations);
+    let left = stored(operations).keys;
+    assert_eq!(
+        left.iter().map(|row| row.key).collect::<Vec<_>>(),
+        [key(2), key(3)]
+    );
+}
+
+#[test]
+fn what_was_taken_since_stays_when_an_earlier_one_is_forgotten() {
+    let mut keys = deduplicator(&[("x-cache-size", AMQPValue::LongInt(1))], true);
+    let mut operations = Vec::new();
+    let taken = keys.accept(&candidate(1), at(1), &Passer, &mut operations);
+    for (number, now) in [(2, 2), (1, 3)] {
+        assert!(
+            keys.accept(&candidate(number), at(now), &Passer, &mut operations)
+                .is_some()
+        );
+    }
+    keys.forget(&taken.expect("it is new"), &mut operations);
+    assert!(keys.knows(&key(1), at(3), &Passer));
+    assert!(stored(operations).keys.iter().any(|row| row.key == key(1)));
 }
 
 #[test]
@@ -100,8 +132,8 @@ fn only_keys_of_persistent_messages_in_durable_keepers_are_stored() {
             is_persistent,
             ..candidate(1)
         };
-        assert!(keys.accept(&candidate, at(1), &Passer, &mut operations));
-        keys.forget(key(1), &mut operations);
+        let taken = keys.accept(&candidate, at(1), &Passer, &mut operations);
+        keys.forget(&taken.expect("it is new"), &mut operations);
         keys.forget_all(&mut operations);
         operations.len()
     };
@@ -162,14 +194,14 @@ fn who_finds_a_key_known_waits_for_it() {
     let store = Arc::new(MemoryStore::default());
     let shared: Arc<dyn Store> = Arc::clone(&store) as Arc<dyn Store>;
     let keys = Deduplication::new(rules(&[]), keeper(), true, &shared);
-    assert!(keys.accept(&candidate(1), at(1)));
-    assert!(!keys.accept(&candidate(1), at(1)));
+    let taken = keys.accept(&candidate(1), at(1)).expect("it is new");
+    assert_eq!(keys.accept(&candidate(1), at(1)), None);
     let sequence = keys.appended().expect("keys are stored");
     assert!(store.committed() < sequence);
     store.commit_all();
     assert!(store.committed() >= sequence);
     assert!(keys.knows(&key(1), at(2)));
-    keys.forget(key(1));
+    keys.forget(&taken);
     assert_eq!(keys.key_count(), 0);
 }
 
@@ -200,16 +232,28 @@ fn a_key_is_known_beyond_its_window_while_its_message_is_held() {
     };
     let mut held = Held(vec![1, 2]);
     for number in 1..=3 {
-        assert!(keys.accept(&at_place(number), at(1), &held, &mut operations));
+        assert!(
+            keys.accept(&at_place(number), at(1), &held, &mut operations)
+                .is_some()
+        );
     }
     // The sweep keeps them, for all may be held. That makes none of them known that is not.
-    assert!(keys.accept(&at_place(9), at(150), &held, &mut operations));
+    assert!(
+        keys.accept(&at_place(9), at(150), &held, &mut operations)
+            .is_some()
+    );
     for (number, is_known) in [(1, true), (2, true), (3, false)] {
         assert_eq!(keys.knows(&key(number), at(150), &held), is_known, "{number}");
     }
-    assert!(!keys.accept(&at_place(1), at(151), &held, &mut operations));
+    assert!(
+        keys.accept(&at_place(1), at(151), &held, &mut operations)
+            .is_none()
+    );
     held.0.clear();
-    assert!(keys.accept(&at_place(1), at(152), &held, &mut operations));
+    assert!(
+        keys.accept(&at_place(1), at(152), &held, &mut operations)
+            .is_some()
+    );
     assert!(!keys.knows(&key(2), at(152), &held));
 }
 
@@ -228,10 +272,12 @@ fn keys_of_messages_that_are_gone_are_swept() {
 #[test]
 fn nothing_is_stored_once_the_keeper_is_gone() {
     let mut keys = deduplicator(&[], true);
-    assert_eq!(accept(&mut keys, 1, 1).1.len(), 1);
     let mut operations = Vec::new();
+    let taken = keys.accept(&candidate(1), at(1), &Passer, &mut operations);
+    assert_eq!(operations.len(), 1);
+    operations.clear();
     keys.forget_all(&mut operations);
     assert_eq!(operations.len(), 1);
-    keys.forget(key(1), &mut operations);
+    keys.forget(&taken.expect("it is new"), &mut operations);
     assert_eq!((accept(&mut keys, 2, 1).1.len(), operations.len()), (0, 1));
 }

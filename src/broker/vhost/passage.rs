@@ -14,7 +14,7 @@ use crate::message::Message;
 use crate::store::{DestinationKind, HistoryRow, Hold, Keeper, KeyRow, MessageKey, Operation, Sequence};
 
 use super::super::dead_letter;
-use super::super::deduplication::{Candidate, Deduplication, Rules};
+use super::super::deduplication::{Candidate, Deduplication, Rules, Taken};
 use super::super::exchange::{Criteria, ExchangeKind, arguments};
 use super::super::history::History;
 use super::super::live_queue::LiveQueue;
@@ -32,7 +32,7 @@ pub(super) struct Memory {
 /// What a message has left behind in the exchanges that it passed.
 #[derive(Debug, Default)]
 pub struct Traces {
-    accepted: SmallVec<[(Arc<Deduplication>, MessageKey); 1]>,
+    taken: SmallVec<[(Arc<Deduplication>, Taken); 1]>,
     duplicates: SmallVec<[(Arc<Deduplication>, MessageKey); 1]>,
     /// What has to be committed before the message may be confirmed, besides its entry into queues.
     pub sequence: Option<Sequence>,
@@ -113,8 +113,8 @@ impl Traces {
 
     /// A queue refused the message, or there was none: it may come again.
     pub fn undo(&mut self) {
-        for (deduplication, key) in self.accepted.drain(..) {
-            deduplication.forget(key);
+        for (deduplication, taken) in self.taken.drain(..) {
+            deduplication.forget(&taken);
         }
         self.sequence = None;
     }
@@ -151,17 +151,14 @@ impl Passage<'_> {
                         is_persistent: message.is_persistent(),
                         place: None,
                     };
-                    deduplication.accept(&candidate, self.now)
+                    let taken = deduplication.accept(&candidate, self.now);
+                    let trace = taken.map(|taken| (Arc::clone(deduplication), taken));
+                    self.traces.taken.extend(trace);
+                    taken.is_some()
                 }
             };
-            let traces = &mut self.traces;
-            let list = if is_new {
-                &mut traces.accepted
-            } else {
-                &mut traces.duplicates
-            };
-            list.push((Arc::clone(deduplication), key));
             if !is_new {
+                self.traces.duplicates.push((Arc::clone(deduplication), key));
                 route.remembered = Remembered::ThisOne;
                 return false;
             }
@@ -192,8 +189,9 @@ impl Passage<'_> {
         }
         let traces = &mut self.traces;
         if message.is_persistent() {
-            let keepers = traces.accepted.iter().chain(&traces.duplicates);
-            traces.sequence = keepers.filter_map(|(keeper, _)| keeper.appended()).max();
+            let taken = traces.taken.iter().map(|(keeper, _)| keeper);
+            let keepers = taken.chain(traces.duplicates.iter().map(|(keeper, _)| keeper));
+            traces.sequence = keepers.filter_map(|keeper| keeper.appended()).max();
         }
         let recorded = self.histories.iter().map(|history| history.record(message));
         let recorded = recorded.max().flatten().filter(|_| message.is_persistent());
