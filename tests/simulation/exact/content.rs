@@ -4,7 +4,7 @@ use amq_protocol::types::{AMQPValue, FieldTable};
 use leveret::amqp::content::{ContentHeader, Properties};
 use leveret::amqp::field_table;
 
-use super::message::{Death, Message, Summary};
+use super::message::{Death, Message, Summary, Value};
 use super::queue::{Entry, Queue};
 use crate::wire::Frame;
 
@@ -88,9 +88,11 @@ impl Content {
         let message = &mut self.message;
         message.persistent = properties.delivery_mode == Some(2);
         message.priority = properties.priority;
-        message.reply_to = properties
-            .reply_to
-            .map(|text| String::from_utf8(text.to_vec()).expect("addresses are text"));
+        let own = |text: &[u8]| String::from_utf8(text.to_vec()).expect("all are text");
+        message.reply_to = properties.reply_to.map(own);
+        message.correlation_id = properties.correlation_id.map(own);
+        message.message_id = properties.message_id.map(own);
+        message.timestamp = properties.timestamp;
         message.expiration = properties.expiration.map(|text| {
             let text = std::str::from_utf8(text).expect("it is a number");
             text.parse().expect("it is a number")
@@ -101,6 +103,11 @@ impl Content {
         message.k = text("k");
         message.duplicate_key = text("x-deduplication-header");
         message.copies = headers.inner().get("CC").map(texts_of).unwrap_or_default();
+        message.cache_ttl = headers.inner().get("x-cache-ttl").map(number_of);
+        message.h = headers.inner().get("h").map(|value| match value {
+            AMQPValue::LongString(_) => Value::Text(text_of(value)),
+            _ => Value::Number(number_of(value)),
+        });
         message.delay = headers.inner().get("x-delay").map(number_of);
         self.delivery_count = headers.inner().get("x-delivery-count").map(number_of);
         let summary = |which: &str| {

@@ -393,9 +393,11 @@ impl Model {
         let keys = |model: &Self| {
             let queues = model.queues.iter();
             let of_queues = queues.map(|(name, queue)| (name.clone(), queue.stored_keys.clone()));
-            let mut known = model.known.clone();
-            known.retain(|_, known| known.is_stored);
-            (of_queues.collect::<BTreeMap<_, _>>(), known)
+            let of_exchanges = model.caches.values().map(|cache| cache.rows.clone());
+            (
+                of_queues.collect::<BTreeMap<_, _>>(),
+                of_exchanges.collect::<Vec<_>>(),
+            )
         };
         keys(self) == keys(other)
             && self.delays_the_same_as(other)

@@ -1,16 +1,25 @@
 //! Exchanges that do not just route: one that delays messages, and one that takes each key once for a while.
 
-use super::layout::{Overflow, SHARES};
+use super::exchanges::SHARES;
+use super::layout::Overflow;
 use super::message::Message;
 use super::model::Model;
+use super::seen::Seen;
 
 /// Delays, then routes like a direct exchange.
 pub const LATE: &str = "late";
 /// A fanout exchange that takes each key once.
 pub const ONCE: &str = "once";
 
-/// How long it knows a key, ms.
+/// How long it knows a key, ms, unless the message says otherwise.
 pub const WINDOW: u64 = 50;
+
+/// The same for as long as there are not too many keys, ten years at most.
+pub const UNIQUE: &str = "unique";
+
+/// How many keys that one knows.
+pub const CACHE_SIZE: usize = 3;
+pub const FOREVER: u64 = 315_360_000_000;
 
 /// Exchanges that give each key to one queue.
 const HASHES: [&str; 2] = [SHARES, "modulus"];
@@ -37,13 +46,6 @@ enum Way {
     Queue(String),
 }
 
-/// A key that was seen.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Known {
-    until: u64,
-    pub is_stored: bool,
-}
-
 /// What has become of a message on its way to the queues.
 #[derive(Clone, Debug)]
 pub enum Detour {
@@ -51,9 +53,9 @@ pub enum Detour {
     /// It waits.
     Delayed,
     /// It was the first with its key.
-    First(String),
+    First(Seen),
     /// It was not.
-    Duplicate(String),
+    Duplicate(Seen),
 }
 
 impl Model {
@@ -83,6 +85,7 @@ impl Model {
         let queues = self
             .topology
             .route(&message.exchange, &keys, message, &self.queues);
+        self.note_hash(message, !queues.is_empty());
         if HASHES.contains(&&*message.exchange) && !queues.is_empty() {
             self.coverage.note("a hash chose a queue");
         }
@@ -94,36 +97,34 @@ impl Model {
             return (Vec::new(), Detour::Delayed);
         }
         self.record(message);
-        let Some(key) = message.duplicate_key.clone().filter(|_| message.exchange == ONCE) else {
+        let Some(seen) = self.first_sight(message) else {
             return (queues, Detour::None);
         };
-        if self.known.get(&key).is_some_and(|known| known.until > self.now) {
+        if self.is_known(&seen) {
             self.coverage.note("a message was a duplicate");
-            return (Vec::new(), Detour::Duplicate(key));
+            if message.exchange == UNIQUE {
+                self.coverage
+                    .note("an exchange that takes each key once met one again");
+            }
+            return (Vec::new(), Detour::Duplicate(seen));
         }
+        self.learn(&seen, message.persistent);
         if queues.is_empty() {
+            self.unlearn(&seen);
             return (queues, Detour::None);
         }
-        let known = Known {
-            until: self.now + WINDOW,
-            is_stored: message.persistent,
-        };
-        self.known.insert(key.clone(), known);
-        (queues, Detour::First(key))
+        (queues, Detour::First(seen))
     }
 
     /// The queues have answered: what was refused may come again, and what is a duplicate of it was refused with it.
     pub fn settle_detour(&mut self, detour: &Detour, is_refused: bool) -> bool {
         match detour {
-            Detour::First(key) if is_refused => {
+            Detour::First(seen) if is_refused => {
                 self.coverage.note("a key was forgotten with its message");
-                self.known.remove(key);
+                self.unlearn(seen);
                 true
             }
-            Detour::Duplicate(key) => {
-                let is_known = self.known.get(key).is_some_and(|known| known.until > self.now);
-                !is_known
-            }
+            Detour::Duplicate(seen) => !self.is_known(seen),
             _ => is_refused,
         }
     }

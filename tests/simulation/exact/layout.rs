@@ -3,8 +3,13 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::detours::{LATE, ONCE, WINDOW};
-use super::remembering::{HISTORY, HISTORY_LENGTH};
+use super::detours::{LATE, ONCE, UNIQUE, WINDOW};
+use super::exchanges::{
+    BEFORE_PROPERTIES, CHANCE, EXCHANGES, ExchangeKind, ExchangeSpec, HASHES, LOCAL, NARROW_EXCHANGES,
+    PLAIN_EXCHANGES, SHARES,
+};
+use super::remembering::HISTORY;
+use super::stage::Age;
 
 /// What becomes of messages beyond a limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -68,25 +73,6 @@ pub struct QueueSpec {
     /// It takes each key once.
     pub deduplicates: bool,
     pub arguments: Settings,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExchangeKind {
-    Direct,
-    Fanout,
-    Topic,
-    Headers,
-    ConsistentHash,
-    ModulusHash,
-    Random,
-    RecentHistory,
-}
-
-#[derive(Clone, Debug)]
-pub struct ExchangeSpec {
-    pub name: &'static str,
-    pub kind: ExchangeKind,
-    pub alternate: Option<&'static str>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,28 +186,6 @@ impl QueueSpec {
     }
 }
 
-impl ExchangeSpec {
-    /// Its type and arguments, without the table's length.
-    pub fn declaration(&self) -> (&'static str, Vec<u8>) {
-        let mut table = Vec::new();
-        if let Some(alternate) = self.alternate {
-            text(&mut table, "alternate-exchange", alternate);
-        }
-        if self.name == LATE {
-            text(&mut table, "x-delayed-type", self.kind.name());
-            return ("x-delayed-message", table);
-        }
-        if self.name == ONCE {
-            once(&mut table);
-        }
-        if self.name == HISTORY {
-            let length = i64::try_from(HISTORY_LENGTH).expect("small");
-            number(&mut table, "x-recent-history-length", length);
-        }
-        (self.kind.name(), table)
-    }
-}
-
 impl Overflow {
     pub fn name(self) -> &'static str {
         match self {
@@ -242,21 +206,7 @@ impl RetryKind {
     }
 }
 
-impl ExchangeKind {
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Fanout => "fanout",
-            Self::Topic => "topic",
-            Self::Headers => "headers",
-            Self::ConsistentHash => "x-consistent-hash",
-            Self::ModulusHash => "x-modulus-hash",
-            Self::Random => "x-random",
-            Self::RecentHistory => "x-recent-history",
-        }
-    }
-}
-
+/// Adds a name and the type of its value to a table.
 fn key(table: &mut Vec<u8>, name: &str, kind: u8) {
     table.push(u8::try_from(name.len()).expect("short"));
     table.extend(name.as_bytes());
@@ -264,7 +214,7 @@ fn key(table: &mut Vec<u8>, name: &str, kind: u8) {
 }
 
 /// Asks for each key once.
-fn once(table: &mut Vec<u8>) {
+pub fn once(table: &mut Vec<u8>) {
     key(table, "x-message-deduplication", b't');
     table.push(1);
     number(table, "x-cache-ttl", i64::try_from(WINDOW).expect("small"));
@@ -283,6 +233,12 @@ pub fn number(table: &mut Vec<u8>, name: &str, value: i64) {
     table.extend(value.to_be_bytes());
 }
 
+/// The same in four bytes.
+pub fn narrow_number(table: &mut Vec<u8>, name: &str, value: i64) {
+    key(table, name, b'I');
+    table.extend(i32::try_from(value).expect("small").to_be_bytes());
+}
+
 /// Adds a list of texts to a table.
 pub fn texts(table: &mut Vec<u8>, name: &str, values: &[String]) {
     let mut list = Vec::new();
@@ -296,45 +252,9 @@ pub fn texts(table: &mut Vec<u8>, name: &str, values: &[String]) {
     table.extend(list);
 }
 
-const EXCHANGES: [ExchangeSpec; 12] = [
-    exchange("direct", ExchangeKind::Direct, None),
-    exchange("fan", ExchangeKind::Fanout, None),
-    exchange("topic", ExchangeKind::Topic, None),
-    exchange("headers", ExchangeKind::Headers, None),
-    exchange("alternating", ExchangeKind::Direct, Some("fan")),
-    exchange("entry", ExchangeKind::Topic, Some("headers")),
-    exchange(LATE, ExchangeKind::Direct, None),
-    exchange(ONCE, ExchangeKind::Fanout, None),
-    exchange(SHARES, ExchangeKind::ConsistentHash, None),
-    exchange("modulus", ExchangeKind::ModulusHash, None),
-    exchange(CHANCE, ExchangeKind::Random, None),
-    exchange(HISTORY, ExchangeKind::RecentHistory, None),
-];
-
-/// So many of them just route, and so do those two that hash.
-const PLAIN_EXCHANGES: usize = 6;
-const HASHES: [usize; 2] = [8, 9];
-
-/// There were so many in the first histories.
-const NARROW_EXCHANGES: usize = 8;
-
 /// The first two queues, which every history has.
 pub const FIRST: &str = "q0";
 const SECOND: &str = "q1";
-
-/// Gives each key to one queue, by weight.
-pub const SHARES: &str = "shares";
-
-/// One of its queues gets a message, whichever.
-pub const CHANCE: &str = "chance";
-
-const fn exchange(name: &'static str, kind: ExchangeKind, alternate: Option<&'static str>) -> ExchangeSpec {
-    ExchangeSpec {
-        name,
-        kind,
-        alternate,
-    }
-}
 
 /// Routing keys that publishers use, and binding keys.
 pub const KEYS: [&str; 5] = ["a", "b", "a.b", "a.b.a", "b.a"];
@@ -342,18 +262,19 @@ const PATTERNS: [&str; 7] = ["a", "b", "a.*", "#.a", "*.b", "#", "a.#.a"];
 const WEIGHTS: [&str; 3] = ["1", "2", "3"];
 
 impl Layout {
-    /// `is_narrow` is for histories from the time when there was less to draw from.
-    pub fn random(rng: &mut StdRng, is_narrow: bool) -> Self {
+    /// Histories of other ages have less to draw from.
+    pub fn random(rng: &mut StdRng, age: Age) -> Self {
+        let is_narrow = age == Age::Narrow;
         let count = rng.random_range(2..6);
         let queues = (0..count)
             .map(|index| queue(rng, format!("q{index}"), count, is_narrow))
             .collect();
         let mut layout = Self {
             queues,
-            exchanges: if is_narrow {
-                EXCHANGES[..NARROW_EXCHANGES].to_vec()
-            } else {
-                EXCHANGES.to_vec()
+            exchanges: match age {
+                Age::Narrow => EXCHANGES[..NARROW_EXCHANGES].to_vec(),
+                Age::Restless | Age::Plain => EXCHANGES[..BEFORE_PROPERTIES].to_vec(),
+                Age::Now => EXCHANGES.to_vec(),
             },
             bindings: Vec::new(),
             is_calm: false,
@@ -385,7 +306,22 @@ impl Layout {
                 layout.bindings.push(binding);
             }
         }
+        if age == Age::Now {
+            layout.bind_rare(rng);
+        }
         layout
+    }
+
+    /// Two more bindings of an exchange that few would be bound to otherwise.
+    fn bind_rare(&mut self, rng: &mut StdRng) {
+        let source = [ONCE, UNIQUE, CHANCE, LOCAL][rng.random_range(0..4)];
+        let index = self.exchanges.iter().position(|spec| spec.name == source);
+        for _ in 0..2 {
+            let binding = self.binding_of(index.expect("it is there"), rng);
+            if !self.bindings.contains(&binding) {
+                self.bindings.push(binding);
+            }
+        }
     }
 
     /// Makes it calm: only the first queue has limits and deduplicates, and no dead letter gets there.
@@ -414,14 +350,21 @@ impl Layout {
     }
 
     pub fn binding(&self, rng: &mut StdRng) -> Binding {
-        let mut source = &self.exchanges[rng.random_range(0..self.exchanges.len())];
-        let durable: Vec<&QueueSpec> = self.queues.iter().filter(|queue| queue.durable).collect();
-        if source.name == CHANCE && durable.is_empty() {
+        let index = rng.random_range(0..self.exchanges.len());
+        self.binding_of(index, rng)
+    }
+
+    /// A binding of the exchange of that index, if it can have one.
+    fn binding_of(&self, index: usize, rng: &mut StdRng) -> Binding {
+        let mut source = &self.exchanges[index];
+        // On disk it is seen which it was. The local one takes classic queues only.
+        let may_be_seen = |queue: &&QueueSpec| queue.durable && (source.name == CHANCE || !queue.is_quorum);
+        let seen: Vec<&QueueSpec> = self.queues.iter().filter(may_be_seen).collect();
+        if source.is_by_chance() && seen.is_empty() {
             source = &self.exchanges[0];
         }
-        let destination = if source.name == CHANCE {
-            // On disk it is seen which it was.
-            let queue = durable[rng.random_range(0..durable.len())];
+        let destination = if source.is_by_chance() {
+            let queue = seen[rng.random_range(0..seen.len())];
             Destination::Queue(queue.name.clone())
         } else if rng.random_bool(0.2) {
             Destination::Exchange(self.plain_exchange(rng).to_owned())
@@ -431,7 +374,8 @@ impl Layout {
         };
         let key = match source.kind {
             ExchangeKind::Topic => PATTERNS[rng.random_range(0..PATTERNS.len())],
-            ExchangeKind::ConsistentHash => WEIGHTS[rng.random_range(0..WEIGHTS.len())],
+            ExchangeKind::ConsistentHash(_) => WEIGHTS[rng.random_range(0..WEIGHTS.len())],
+            ExchangeKind::LocalRandom => "",
             _ => KEYS[rng.random_range(0..2)],
         };
         let wants_k = source.kind == ExchangeKind::Headers;
@@ -451,7 +395,7 @@ impl Layout {
 impl Binding {
     /// Whether dead letters and delayed messages do not get to the first queue by it.
     fn is_calm(&self) -> bool {
-        let is_of_publishers = [ONCE, CHANCE, HISTORY].contains(&&*self.source);
+        let is_of_publishers = [ONCE, UNIQUE, CHANCE, LOCAL, HISTORY].contains(&&*self.source);
         is_of_publishers || self.destination != Destination::Queue(FIRST.to_owned())
     }
 }

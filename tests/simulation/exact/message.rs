@@ -1,6 +1,6 @@
 //! A message as the model knows it, and what a death makes of it.
 
-use super::layout::{Target, number, text, texts};
+use super::layout::{Target, narrow_number, number, text, texts};
 
 /// Why a message left its queue for the worse.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,13 @@ pub struct Summary {
     pub reason: String,
 }
 
+/// A header's value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Text(String),
+    Number(i64),
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Message {
     /// The number that its body begins with.
@@ -75,6 +82,13 @@ pub struct Message {
     pub delay: Option<i64>,
     /// The header `x-deduplication-header`.
     pub duplicate_key: Option<String>,
+    /// The header `x-cache-ttl`.
+    pub cache_ttl: Option<i64>,
+    /// The header `h`.
+    pub h: Option<Value>,
+    pub correlation_id: Option<String>,
+    pub message_id: Option<String>,
+    pub timestamp: Option<u64>,
     /// The latest first.
     pub deaths: Vec<Death>,
     pub first: Option<Summary>,
@@ -114,6 +128,16 @@ impl Message {
         if let Some(delay) = self.delay {
             number(&mut headers, "x-delay", delay);
         }
+        if let Some(ttl) = self.cache_ttl {
+            number(&mut headers, "x-cache-ttl", ttl);
+        }
+        match &self.h {
+            Some(Value::Text(value)) => text(&mut headers, "h", value),
+            // A number is the same in any width.
+            Some(Value::Number(value)) if self.id % 2 == 0 => narrow_number(&mut headers, "h", *value),
+            Some(Value::Number(value)) => number(&mut headers, "h", *value),
+            None => {}
+        }
         for (name, keys) in [("CC", &self.copies), ("BCC", &self.blind_copies)] {
             if !keys.is_empty() {
                 texts(&mut headers, name, keys);
@@ -134,16 +158,23 @@ impl Message {
             flags |= 1 << 11;
             values.push(priority);
         }
-        if let Some(reply_to) = &self.reply_to {
-            flags |= 1 << 9;
-            values.push(u8::try_from(reply_to.len()).expect("short"));
-            values.extend(reply_to.as_bytes());
+        let expiration = self.expiration.map(|expiration| expiration.to_string());
+        let texts = [
+            (10, &self.correlation_id),
+            (9, &self.reply_to),
+            (8, &expiration),
+            (7, &self.message_id),
+        ];
+        for (flag, text) in texts {
+            if let Some(text) = text {
+                flags |= 1 << flag;
+                values.push(u8::try_from(text.len()).expect("short"));
+                values.extend(text.as_bytes());
+            }
         }
-        if let Some(expiration) = self.expiration {
-            flags |= 1 << 8;
-            let text = expiration.to_string();
-            values.push(u8::try_from(text.len()).expect("short"));
-            values.extend(text.as_bytes());
+        if let Some(timestamp) = self.timestamp {
+            flags |= 1 << 6;
+            values.extend(timestamp.to_be_bytes());
         }
         [&u16::to_be_bytes(flags)[..], &values[..]].concat()
     }

@@ -9,17 +9,20 @@ mod consumers;
 pub mod content;
 mod crash;
 mod detours;
+mod exchanges;
 pub mod layout;
 mod limits;
 pub mod link;
 pub mod message;
 mod model;
 mod policies;
+mod properties;
 mod publishing;
 mod queue;
 mod remembering;
 mod replies;
 mod routing;
+mod seen;
 mod stage;
 mod steps;
 mod time;
@@ -54,7 +57,7 @@ pub const REGRESSIONS: &[u64] = &[
 /// deduplication on queues.
 const NARROW: &[u64] = &[5, 251, 284, 540];
 
-/// And those from before there were calm histories.
+/// And those from before there were calm histories. The others are from before exchanges looked at properties.
 const RESTLESS: &[u64] = &[3002];
 
 const STEPS: u64 = 120;
@@ -65,6 +68,8 @@ pub fn run(seed: u64, is_told: bool, coverage: &mut Coverage) {
         Age::Narrow
     } else if RESTLESS.contains(&seed) {
         Age::Restless
+    } else if REGRESSIONS.contains(&seed) {
+        Age::Plain
     } else {
         Age::Now
     };

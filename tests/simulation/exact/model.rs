@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::consumers::Place;
 use super::content::Content;
-use super::detours::{Delayed, Known};
+use super::detours::Delayed;
 use super::layout::Overflow;
 use super::message::{Message, Reason};
 use super::policies::PolicySpec;
 use super::queue::{Arrival, Entry, Letter, Queue};
 use super::routing::Topology;
+use super::seen::Cache;
 use super::transaction::Channel;
 use crate::coverage::Coverage;
 
@@ -46,8 +47,8 @@ pub struct Model {
     pub policies: Vec<PolicySpec>,
     /// What [`LATE`](super::detours::LATE) delays.
     pub delayed: Vec<Delayed>,
-    /// Keys that [`ONCE`](super::detours::ONCE) has seen.
-    pub known: BTreeMap<String, Known>,
+    /// Keys that exchanges have seen.
+    pub caches: BTreeMap<&'static str, Cache>,
     /// When what full queues refused is offered to them again.
     pub offered_at: u64,
     /// What [`HISTORY`](super::remembering::HISTORY) keeps, oldest first.
@@ -78,7 +79,7 @@ impl Model {
             topology,
             policies: Vec::new(),
             delayed: Vec::new(),
-            known: BTreeMap::new(),
+            caches: Cache::all(),
             offered_at: 0,
             history: VecDeque::new(),
             requesters: BTreeMap::new(),
@@ -204,10 +205,9 @@ impl Model {
                 number: self.fresh(),
             };
             let now = self.now;
-            let key = message.duplicate_key.clone();
             let is_kept = self.queue(name).keeps(&message);
+            self.remember(name, &message, arrival, is_kept);
             self.queue(name).enter(message, arrival, now);
-            self.remember(name, key, arrival, is_kept);
         }
         self.dispatch(name, &mut letters);
         let is_contested = self.is_contested(name);

@@ -4,12 +4,13 @@ use rand::RngExt;
 
 use super::consumers::Place;
 use super::content::Kind;
-use super::detours::{LATE, ONCE};
-use super::layout::{CHANCE, KEYS};
+use super::detours::{LATE, ONCE, UNIQUE};
+use super::exchanges::{CHANCE, LOCAL};
+use super::layout::KEYS;
 use super::link::Event;
 use super::message::Message;
 use super::queue::Queue;
-use super::stage::{CONFIRM, Stage, TX, shown};
+use super::stage::{Age, CONFIRM, Stage, TX, shown};
 use super::transaction::Told;
 use super::volatile::VOLATILE;
 use crate::wire::{Arg, TICKET};
@@ -39,12 +40,13 @@ impl Stage {
     }
 
     fn duplicate_key(&mut self, exchange: &str) -> Option<String> {
-        let has_key = if exchange == ONCE {
+        let has_key = if [ONCE, UNIQUE].contains(&exchange) {
             self.rng.random_bool(0.9)
         } else {
             !self.is_narrow && self.rng.random_bool(0.3)
         };
-        has_key.then(|| format!("k{}", self.rng.random_range(0..3)))
+        let count = if exchange == UNIQUE { 5 } else { 3 };
+        has_key.then(|| format!("k{}", self.rng.random_range(0..count)))
     }
 
     /// An exchange and a routing key.
@@ -58,14 +60,17 @@ impl Stage {
         } else {
             let count = self.layout.exchanges.len();
             let mut exchange = if place.1 == TX {
-                self.layout.plain_exchange(&mut self.rng)
+                self.transactional_exchange()
             } else {
                 self.layout.exchanges[self.rng.random_range(0..count)].name
             };
             if !self.is_narrow && place.1 != TX && self.rng.random_bool(0.15) {
                 exchange = LATE;
             }
-            if exchange == CHANCE && self.window.is_some() {
+            if self.age == Age::Now && place.1 != TX && self.rng.random_bool(0.25) {
+                exchange = [ONCE, UNIQUE, CHANCE, LOCAL][self.rng.random_range(0..4)];
+            }
+            if [CHANCE, LOCAL].contains(&exchange) && self.window.is_some() {
                 exchange = "fan";
             }
             let key = KEYS[self.rng.random_range(0..KEYS.len())];
@@ -92,7 +97,7 @@ impl Stage {
         };
         let (copies, blind_copies) = (keys(0.1), keys(0.05));
         let is_mandatory = self.rng.random_bool(0.4);
-        let is_by_chance = exchange == CHANCE;
+        let is_by_chance = exchange == CHANCE || exchange == LOCAL;
         let count = if is_by_chance { 1 } else { count };
         let (asks, address) = self.address(place).unzip();
         let mut messages = Vec::new();
@@ -107,6 +112,7 @@ impl Stage {
                 ..self.message(&exchange, &key, priority)
             };
             message.persistent |= is_by_chance;
+            self.adorn(&mut message);
             self.send_message(which, place, &message, is_mandatory);
             message.reply_to.clone_from(&address);
             messages.push((message, is_mandatory));

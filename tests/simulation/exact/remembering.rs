@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::content::Content;
 use super::detours::WINDOW;
-use super::layout::{Binding, CHANCE, Destination};
+use super::exchanges::LOCAL;
+use super::layout::{Binding, Destination};
 use super::message::Message;
 use super::model::Model;
 use super::queue::{Arrival, Entry, Queue};
@@ -93,14 +94,15 @@ impl Model {
         is_known
     }
 
-    /// A message has entered the queue.
-    pub fn remember(&mut self, name: &str, key: Option<String>, arrival: Arrival, is_kept: bool) {
+    /// A message enters the queue.
+    pub fn remember(&mut self, name: &str, message: &Message, arrival: Arrival, is_kept: bool) {
         let now = self.now;
-        let queue = self.queue(name);
-        let Some(key) = key.filter(|_| queue.spec.deduplicates) else {
+        let is_asked = self.queue(name).spec.deduplicates;
+        let Some(key) = message.duplicate_key.clone().filter(|_| is_asked) else {
             return;
         };
-        let until = now + WINDOW;
+        let until = now + self.window_of(message, WINDOW);
+        let queue = self.queue(name);
         let known = KnownKey {
             until,
             kept_until: until,
@@ -118,7 +120,7 @@ impl Model {
             if known.kept_until > now {
                 return true;
             }
-            known.kept_until = until;
+            known.kept_until = now + WINDOW;
             let arrival = known.arrival;
             arrival.is_some_and(|arrival| !queue.resting.is_empty() || self.holds(queue, arrival))
         });
@@ -166,7 +168,7 @@ impl Stage {
     pub fn see_choice(&mut self, message: &Message) {
         let bound = self.model.topology.bindings.iter();
         let bound: BTreeSet<String> = bound
-            .filter(|binding| binding.source == CHANCE)
+            .filter(|binding| binding.source == message.exchange)
             .filter_map(|binding| match &binding.destination {
                 Destination::Queue(name) => Some(name.clone()),
                 Destination::Exchange(_) => None,
@@ -176,7 +178,7 @@ impl Stage {
             self.model.topology.chosen = bound.into_iter().next();
             return;
         }
-        let id = message.id;
+        let (id, exchange) = (message.id, &message.exchange);
         let mut seen: Vec<(String, Message)> = Vec::new();
         for (queue, message) in self.node.durable.messages() {
             seen.push((queue.to_string(), Content::stored(&message)));
@@ -193,6 +195,10 @@ impl Stage {
         let Some((queue, message)) = found else { return };
         let first = message.deaths.last().map(|death| death.queue.clone());
         self.model.topology.chosen = Some(first.unwrap_or(queue));
-        self.model.coverage.note("chance chose a queue");
+        self.model.coverage.note(if exchange == LOCAL {
+            "chance chose a local queue"
+        } else {
+            "chance chose a queue"
+        });
     }
 }

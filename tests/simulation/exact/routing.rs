@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::layout::{Binding, Destination, ExchangeKind, ExchangeSpec};
-use super::message::Message;
+use super::exchanges::{ExchangeKind, ExchangeSpec, Hashed};
+use super::layout::{Binding, Destination};
+use super::message::{Message, Value};
 use super::queue::Queue;
 
 #[derive(Clone, Debug, Default)]
@@ -57,9 +58,13 @@ impl Topology {
             };
             let mut matching: Vec<&Binding> = self.bindings.iter().filter(is_match).collect();
             match spec.kind {
-                ExchangeKind::ConsistentHash => matching = nearest(&matching, &keys[0]),
+                ExchangeKind::ConsistentHash(hashed) => {
+                    matching = nearest(&matching, hash_of(hashed, &keys[0], message));
+                }
                 ExchangeKind::ModulusHash => matching = by_modulus(&matching, keys),
-                ExchangeKind::Random => matching.retain(|binding| self.is_chosen(binding)),
+                ExchangeKind::Random | ExchangeKind::LocalRandom => {
+                    matching.retain(|binding| self.is_chosen(binding))
+                }
                 _ => {}
             }
             let alternate = spec.alternate.filter(|_| matching.is_empty());
@@ -85,8 +90,7 @@ impl Topology {
 }
 
 /// The destination that is nearest to the key. It has one weight, that of its first binding.
-fn nearest<'a>(bindings: &[&'a Binding], key: &str) -> Vec<&'a Binding> {
-    let key = hash(key.as_bytes());
+fn nearest<'a>(bindings: &[&'a Binding], key: u64) -> Vec<&'a Binding> {
     let distance = |binding: &Binding| {
         let first = bindings
             .iter()
@@ -100,6 +104,24 @@ fn nearest<'a>(bindings: &[&'a Binding], key: &str) -> Vec<&'a Binding> {
     all.min_by(|one, other| distance(one).total_cmp(&distance(other)))
         .into_iter()
         .collect()
+}
+
+/// The hash of what a consistent hash looks at. A message without it has one too.
+fn hash_of(hashed: Hashed, key: &str, message: &Message) -> u64 {
+    let of_text = |text: &Option<String>| text.as_ref().map_or(0, |text| hash(text.as_bytes()));
+    match hashed {
+        Hashed::RoutingKey => hash(key.as_bytes()),
+        Hashed::MessageId => of_text(&message.message_id),
+        Hashed::CorrelationId => of_text(&message.correlation_id),
+        Hashed::Timestamp => message.timestamp.map_or(0, mix),
+        Hashed::Header => match &message.h {
+            None => 0,
+            Some(Value::Number(number)) => hash(&[&b"i"[..], &number.to_be_bytes()].concat()),
+            Some(Value::Text(text)) => {
+                hash(&[&b"S"[..], &(text.len() as u64).to_be_bytes(), text.as_bytes()].concat())
+            }
+        },
+    }
 }
 
 /// One of the sorted bindings.
@@ -143,9 +165,11 @@ fn matches(kind: ExchangeKind, binding: &Binding, key: &str, message: &Message) 
     match kind {
         ExchangeKind::Direct => binding.key == key,
         ExchangeKind::Fanout
-        | ExchangeKind::ConsistentHash
+        | ExchangeKind::ConsistentHash(_)
         | ExchangeKind::ModulusHash
         | ExchangeKind::Random
+        | ExchangeKind::LocalRandom
+        | ExchangeKind::Deduplication
         | ExchangeKind::RecentHistory => true,
         ExchangeKind::Headers => binding.k == message.k,
         ExchangeKind::Topic => {

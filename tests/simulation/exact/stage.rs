@@ -10,7 +10,8 @@ use rand::{RngExt, SeedableRng};
 use super::consumers::Place;
 use super::content::{Content, Kind};
 use super::crash::Window;
-use super::layout::{Binding, Destination, ExchangeSpec, Layout, QueueSpec, text};
+use super::exchanges::ExchangeSpec;
+use super::layout::{Binding, Destination, Layout, QueueSpec, text};
 use super::link::{Event, Link};
 use super::message::Message;
 use super::model::Model;
@@ -37,6 +38,8 @@ pub enum Age {
     Narrow,
     /// Before some were calm.
     Restless,
+    /// Before exchanges looked at properties.
+    Plain,
     Now,
 }
 
@@ -52,6 +55,7 @@ pub struct Stage {
     pub is_narrow: bool,
     /// It is drawn as before some histories were calm, and crashes sought out the middle of a step.
     pub is_restless: bool,
+    pub age: Age,
     /// Addresses for replies that there were.
     pub addresses: Vec<String>,
     /// Messages that were published.
@@ -66,12 +70,13 @@ pub struct Stage {
 
 impl Stage {
     pub fn new(seed: u64, is_told: bool, age: Age) -> Self {
-        let (is_narrow, is_restless) = (age == Age::Narrow, age != Age::Now);
+        let is_narrow = age == Age::Narrow;
+        let is_restless = is_narrow || age == Age::Restless;
         let mut rng = StdRng::seed_from_u64(seed);
         let is_small = rng.random_bool(0.4);
         let window = if is_small { rng.random_range(1..6) } else { 10_000 };
         let node = Node::new(window, 1 << 20);
-        let mut layout = Layout::random(&mut rng, is_narrow);
+        let mut layout = Layout::random(&mut rng, age);
         if !is_restless && rng.random_bool(0.5) {
             layout.calm_down();
         }
@@ -90,6 +95,7 @@ impl Stage {
             is_told,
             is_narrow,
             is_restless,
+            age,
             addresses: Vec::new(),
             published: 0,
             serial: 0,

@@ -156,11 +156,15 @@ impl Model {
 
     /// The broker died, and started again at a time that the wall clock showed by then.
     pub fn crash(&mut self, now: u64) {
+        let mut is_open = false;
         self.now = now;
         self.channels.clear();
         self.requesters.clear();
         self.offered_at = 0;
-        self.known.retain(|_, known| known.is_stored);
+        for cache in self.caches.values_mut() {
+            is_open |= cache.crash();
+        }
+        self.doubt(is_open, "(ended: nobody knows which key is next to go)");
         for (_, held) in std::mem::take(&mut self.held) {
             if let Some(entry) = held.entry
                 && let Some(queue) = self.queues.get_mut(&held.queue)
