@@ -33,11 +33,17 @@ pub struct Node {
     /// Messages that exchanges remembered when the broker came back last, oldest first.
     pub history: Vec<Message>,
     window: Window,
+    limits: NodeLimits,
     crashes: u8,
 }
 
 impl Node {
     pub fn new(window_messages: usize, pending_bytes_max: usize) -> Self {
+        Self::limited(window_messages, pending_bytes_max, NodeLimits::default())
+    }
+
+    /// The same, with so many connections, channels, queues and exchanges at most.
+    pub fn limited(window_messages: usize, pending_bytes_max: usize, limits: NodeLimits) -> Self {
         let window = Window {
             messages: window_messages,
             bytes: 1 << 20,
@@ -45,7 +51,8 @@ impl Node {
         let (durable, spill) = (Arc::new(MemoryStore::default()), Arc::new(MemoryStore::default()));
         let now = Instant::now();
         let clock = Arc::new(Clock::new(now, Timestamp::from_millis(BEGINNING)));
-        let broker = broker((&durable, &spill), &Recovered::default(), window, clock, 0);
+        let stores = (&durable, &spill);
+        let broker = broker(stores, &Recovered::default(), window, limits.clone(), clock, 0);
         Self {
             now,
             durable,
@@ -54,6 +61,7 @@ impl Node {
             settings: Arc::new(settings(pending_bytes_max)),
             history: Vec::new(),
             window,
+            limits,
             crashes: 0,
         }
     }
@@ -98,7 +106,8 @@ impl Node {
         self.history = history.map(|row| row.message.clone()).collect();
         self.crashes = self.crashes.wrapping_add(1);
         let stores = (&self.durable, &self.spill);
-        self.broker = broker(stores, &recovered, self.window, clock, self.crashes);
+        let limits = self.limits.clone();
+        self.broker = broker(stores, &recovered, self.window, limits, clock, self.crashes);
     }
 }
 
@@ -152,6 +161,7 @@ fn broker(
     (durable, spill): (&Arc<MemoryStore>, &Arc<MemoryStore>),
     recovered: &Recovered,
     window: Window,
+    node_limits: NodeLimits,
     clock: Arc<Clock>,
     crashes: u8,
 ) -> Arc<Broker> {
@@ -163,7 +173,7 @@ fn broker(
         declared: guest(),
         loopback_users: Vec::new(),
         checks: Arc::new(CheckAtOnce),
-        node_limits: NodeLimits::default(),
+        node_limits,
         policies: Vec::new(),
         window,
         clock,

@@ -91,7 +91,7 @@ impl Content {
         let own = |text: &[u8]| String::from_utf8(text.to_vec()).expect("all are text");
         message.reply_to = properties.reply_to.map(own);
         message.correlation_id = properties.correlation_id.map(own);
-        message.message_id = properties.message_id.map(own);
+        message.label = properties.message_id.map(own);
         message.timestamp = properties.timestamp;
         message.expiration = properties.expiration.map(|text| {
             let text = std::str::from_utf8(text).expect("it is a number");

@@ -13,7 +13,7 @@ use crate::wire::{Arg, NO_TABLE, TICKET};
 const ANOTHER: Arg<'_> = Arg::Short("another");
 
 /// A channel that is.
-const FOURTH: u16 = 4;
+pub const FOURTH: u16 = 4;
 
 impl Stage {
     pub fn reach_limit(&mut self) {
@@ -91,7 +91,7 @@ impl Stage {
         }
     }
 
-    fn is_connection_refused(&mut self) -> bool {
+    pub fn is_connection_refused(&mut self) -> bool {
         self.serial += 1;
         let mut link = Link::new(self.node.connect(), self.serial);
         link.may_be_refused = true;

@@ -87,7 +87,8 @@ pub struct Message {
     /// The header `h`.
     pub h: Option<Value>,
     pub correlation_id: Option<String>,
-    pub message_id: Option<String>,
+    /// The property `message-id`.
+    pub label: Option<String>,
     pub timestamp: Option<u64>,
     /// The latest first.
     pub deaths: Vec<Death>,
@@ -134,7 +135,9 @@ impl Message {
         match &self.h {
             Some(Value::Text(value)) => text(&mut headers, "h", value),
             // A number is the same in any width.
-            Some(Value::Number(value)) if self.id % 2 == 0 => narrow_number(&mut headers, "h", *value),
+            Some(Value::Number(value)) if self.id.is_multiple_of(2) => {
+                narrow_number(&mut headers, "h", *value);
+            }
             Some(Value::Number(value)) => number(&mut headers, "h", *value),
             None => {}
         }
@@ -163,7 +166,7 @@ impl Message {
             (10, &self.correlation_id),
             (9, &self.reply_to),
             (8, &expiration),
-            (7, &self.message_id),
+            (7, &self.label),
         ];
         for (flag, text) in texts {
             if let Some(text) = text {

@@ -14,7 +14,10 @@ pub mod layout;
 mod limits;
 pub mod link;
 pub mod message;
+mod method_rows;
+mod methods;
 mod model;
+mod node_limits;
 mod policies;
 mod properties;
 mod publishing;
@@ -92,8 +95,13 @@ impl Stage {
             match self.rng.random_range(0..10) {
                 0..3 => self.listen(),
                 3..8 => self.reply(),
+                _ if self.age == Age::Now && self.rng.random_bool(0.4) => self.reach_node_limit(),
                 _ => self.reach_limit(),
             }
+            return self.compare();
+        }
+        if self.age == Age::Now && self.rng.random_bool(0.03) {
+            self.call_any();
             return self.compare();
         }
         match self.rng.random_range(0..1000) {

@@ -25,7 +25,7 @@ impl Model {
         };
         let has_none = match hashed {
             Hashed::Header => message.h.is_none(),
-            Hashed::MessageId => message.message_id.is_none(),
+            Hashed::MessageId => message.label.is_none(),
             Hashed::CorrelationId => message.correlation_id.is_none(),
             Hashed::Timestamp => message.timestamp.is_none(),
             Hashed::RoutingKey => false,
@@ -62,7 +62,7 @@ impl Stage {
                 Value::Number(i64::from(number) - 2)
             }
         });
-        message.message_id = has[1].then(|| format!("m{number}"));
+        message.label = has[1].then(|| format!("m{number}"));
         message.correlation_id = has[2].then(|| format!("c{number}"));
         message.timestamp = has[3].then_some(number.into());
         let says_how_long = message.duplicate_key.is_some() && rng.random_bool(0.3);

@@ -63,7 +63,7 @@ impl Topology {
                 }
                 ExchangeKind::ModulusHash => matching = by_modulus(&matching, keys),
                 ExchangeKind::Random | ExchangeKind::LocalRandom => {
-                    matching.retain(|binding| self.is_chosen(binding))
+                    matching.retain(|binding| self.is_chosen(binding));
                 }
                 _ => {}
             }
@@ -111,7 +111,7 @@ fn hash_of(hashed: Hashed, key: &str, message: &Message) -> u64 {
     let of_text = |text: &Option<String>| text.as_ref().map_or(0, |text| hash(text.as_bytes()));
     match hashed {
         Hashed::RoutingKey => hash(key.as_bytes()),
-        Hashed::MessageId => of_text(&message.message_id),
+        Hashed::MessageId => of_text(&message.label),
         Hashed::CorrelationId => of_text(&message.correlation_id),
         Hashed::Timestamp => message.timestamp.map_or(0, mix),
         Hashed::Header => match &message.h {

@@ -15,6 +15,7 @@ use super::layout::{Binding, Destination, Layout, QueueSpec, text};
 use super::link::{Event, Link};
 use super::message::Message;
 use super::model::Model;
+use super::node_limits::node_limits;
 use super::queue::{Entry, Queue};
 use super::routing::Topology;
 use super::transaction::{Channel, Mode};
@@ -26,7 +27,7 @@ pub const CONFIRM: u16 = 1;
 pub const PLAIN: u16 = 2;
 pub const TX: u16 = 3;
 
-const LINKS: usize = 2;
+pub const LINKS: usize = 2;
 
 /// A broker that has something to do so often, with nothing new, spins.
 pub const ROUNDS_MAX: usize = 2000;
@@ -75,11 +76,11 @@ impl Stage {
         let mut rng = StdRng::seed_from_u64(seed);
         let is_small = rng.random_bool(0.4);
         let window = if is_small { rng.random_range(1..6) } else { 10_000 };
-        let node = Node::new(window, 1 << 20);
         let mut layout = Layout::random(&mut rng, age);
         if !is_restless && rng.random_bool(0.5) {
             layout.calm_down();
         }
+        let node = Node::limited(window, 1 << 20, node_limits(&layout, age));
         let topology = Topology {
             exchanges: layout.exchanges.clone(),
             bindings: layout.bindings.clone(),

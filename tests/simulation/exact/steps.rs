@@ -38,7 +38,7 @@ impl Stage {
     }
 
     /// A queue, by its index in the layout.
-    fn queue(&mut self) -> String {
+    pub fn queue(&mut self) -> String {
         let names: Vec<&String> = self.model.queues.keys().collect();
         names[self.rng.random_range(0..names.len())].clone()
     }
