@@ -100,6 +100,8 @@ impl Model {
         let Some(seen) = self.first_sight(message) else {
             return (queues, Detour::None);
         };
+        let has_just_gone = self.has_just_gone(&seen);
+        self.doubt(has_just_gone, "(ended: a key went when the next message had it)");
         if self.is_known(&seen) {
             self.coverage.note("a message was a duplicate");
             if message.exchange == UNIQUE {

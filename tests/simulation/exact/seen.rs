@@ -30,6 +30,8 @@ pub struct Cache {
     /// What is on disk. There it is not noted that a key had to go for others.
     pub rows: BTreeSet<(u64, String)>,
     size: usize,
+    /// Keys that had to go, and in which step.
+    gone: Vec<(u64, String)>,
 }
 
 impl Cache {
@@ -38,6 +40,7 @@ impl Cache {
             known: Vec::new(),
             rows: BTreeSet::new(),
             size,
+            gone: Vec::new(),
         }
     }
 
@@ -46,18 +49,18 @@ impl Cache {
         BTreeMap::from([(ONCE, Self::new(usize::MAX)), (UNIQUE, Self::new(CACHE_SIZE))])
     }
 
-    /// Adds a key. Returns whether another one had to go, and whether nobody knows which.
-    fn add(&mut self, known: Known) -> (bool, bool) {
+    /// Adds a key. Returns the one that had to go for it, and whether nobody knows which.
+    fn add(&mut self, known: Known) -> (Option<String>, bool) {
         self.known.retain(|other| other.key != known.key);
         self.known.push(known);
         if self.known.len() <= self.size {
-            return (false, false);
+            return (None, false);
         }
         let age = |known: &Known| (known.until, known.number);
         let next = (0..self.known.len()).min_by_key(|index| age(&self.known[*index]));
         let gone = self.known.remove(next.expect("there are too many"));
         let is_tie = self.known.iter().any(|other| age(other) == age(&gone));
-        (true, is_tie)
+        (Some(gone.key), is_tie)
     }
 
     /// The broker died: what is on disk is known. Returns whether nobody knows what that is.
@@ -101,6 +104,13 @@ impl Model {
         Some(Seen { exchange, key, until })
     }
 
+    /// Whether its key had to go for another one in the same step. The broker looks for keys when messages arrive, and once
+    /// more when they enter their queues: of those that come together a later one may still be taken for a duplicate.
+    pub fn has_just_gone(&self, seen: &Seen) -> bool {
+        let just_gone = (self.step, seen.key.clone());
+        self.caches[seen.exchange].gone.contains(&just_gone)
+    }
+
     pub fn is_known(&self, seen: &Seen) -> bool {
         let mut known = self.caches[seen.exchange].known.iter();
         known.any(|known| known.key == seen.key && known.until > self.now)
@@ -112,13 +122,15 @@ impl Model {
         if is_stored {
             cache.rows.insert((until, seen.key.clone()));
         }
-        let (is_full, is_tie) = cache.add(Known {
+        let (gone, is_tie) = cache.add(Known {
             key: seen.key.clone(),
             until,
             number,
         });
-        if is_full {
+        if let Some(gone) = gone {
             self.coverage.note("a key had to go for others");
+            let step = self.step;
+            self.cache(seen.exchange).gone.push((step, gone));
         }
         self.doubt(is_tie, "(ended: nobody knows which key is next to go)");
     }
