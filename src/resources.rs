@@ -2,8 +2,9 @@
 
 mod control_group;
 
-use std::fs;
+use std::fs::{self, File};
 use std::hint::black_box;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -42,9 +43,12 @@ const ARRIVALS_SHARE: u64 = 8;
 /// What waits for the disk has this share of the mark at most.
 const PENDING_SHARE: u64 = 8;
 
-/// Of what is left to the mark, consumers that settle nothing are given three quarters before the next look: the allocator's
-/// size classes take up to a quarter more than what is asked for.
+/// Of what is left to the mark, consumers that settle nothing are given three quarters before the next look: the
+/// allocator's size classes take up to a quarter more than what is asked for.
 const HELD_SHARE: (u64, u64) = (3, 4);
+
+/// More than the system says of a process, bytes.
+const STATUS_BYTES: usize = 8 << 10;
 
 /// Large enough to be a page of the allocator's own, which is not touched and so costs nothing, bytes.
 const PAGE_BYTES: usize = 8 << 20;
@@ -57,14 +61,16 @@ const WINDOW_MIN: u64 = 4096;
 pub struct Look {
     /// How soon to look again.
     pub pause: Duration,
-    /// Consumers are no longer held back, and [`Broker::dispatch_all`] is due. It is not done here: while it lasts, nobody would
-    /// look at the memory that it takes.
+    /// Consumers are no longer held back, and [`Broker::dispatch_all`] is due. It is not done here: while it lasts,
+    /// nobody would look at the memory that it takes.
     pub is_dispatch_due: bool,
 }
 
 /// What to watch, and the marks.
 #[derive(Debug)]
 pub struct Resources {
+    /// What the system says of this process. It stays open: a look must not need a file when clients have them all.
+    status: Option<File>,
     memory_max: u64,
     disk_free_min: u64,
     directory: PathBuf,
@@ -74,6 +80,7 @@ impl Resources {
     /// Marks from the configuration; a ratio is of the machine's memory, or of the control group's if that is less.
     pub fn new(limits: &Limits, directory: &Path) -> Self {
         Self {
+            status: File::open("/proc/self/status").ok(),
             memory_max: mark(limits),
             disk_free_min: limits.disk_free_limit,
             directory: directory.to_owned(),
@@ -84,8 +91,9 @@ impl Resources {
     pub fn check(&self, broker: &Broker) -> Look {
         return_memory();
         broker.arrivals.bound(self.memory_max / ARRIVALS_SHARE);
-        let look =
-            number_in("/proc/self/status", "VmRSS:").map(|resident| self.check_memory(broker, resident));
+        let look = self
+            .resident()
+            .map(|resident| self.check_memory(broker, resident));
         let disk = self.check_disk(broker);
         Look {
             pause: look.map_or(LOOK_INTERVAL, |look| look.pause).min(disk),
@@ -93,7 +101,15 @@ impl Resources {
         }
     }
 
-    fn check_memory(&self, broker: &Broker, resident: u64) -> Look {
+    /// The resident memory of the process, bytes.
+    fn resident(&self) -> Option<u64> {
+        let mut text = [0; STATUS_BYTES];
+        let len = self.status.as_ref()?.read_at(&mut text, 0).ok()?;
+        number_in(str::from_utf8(&text[..len]).ok()?, "VmRSS:")
+    }
+
+    /// [`Resources::check`] of the memory only, of which so many bytes are resident.
+    pub(crate) fn check_memory(&self, broker: &Broker, resident: u64) -> Look {
         let max = self.memory_max;
         let stands = is_over(resident, max, broker.alarms.stands(Alarm::Memory));
         if broker.set_alarm(Alarm::Memory, stands) {
@@ -203,9 +219,8 @@ fn word(stands: bool) -> &'static str {
     }
 }
 
-/// The bytes that a file of /proc gives in KiB behind the key.
-fn number_in(path: &str, key: &str) -> Option<u64> {
-    let text = fs::read_to_string(path).ok()?;
+/// The bytes that a text of /proc gives in KiB behind the key.
+fn number_in(text: &str, key: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_ascii_whitespace()
         .next()?
@@ -216,7 +231,8 @@ fn number_in(path: &str, key: &str) -> Option<u64> {
 
 /// The machine's memory, or that of one of the control groups that the process is in, if that is less.
 fn memory_bytes() -> u64 {
-    let machine = number_in("/proc/meminfo", "MemTotal:");
+    let machine = fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| number_in(&text, "MemTotal:"));
     let membership = fs::read_to_string(control_group::MEMBERSHIP).unwrap_or_default();
     let group = control_group::memory_limit(&membership, Path::new(control_group::MOUNT));
     machine.into_iter().chain(group).min().unwrap_or(u64::MAX)
@@ -252,6 +268,16 @@ mod tests {
             assert_eq!(stands, expected, "{bytes}");
         }
         assert!(is_over(1, 0, true), "a mark of nothing is always passed");
+    }
+
+    #[test]
+    fn each_look_at_the_memory_reads_it_anew() {
+        let resources = Resources::new(&Limits::default(), Path::new("/"));
+        let before = resources.resident().expect("the system tells");
+        let more = black_box(vec![1_u8; 256 << 20]);
+        let after = resources.resident().expect("the system tells");
+        assert!(after >= before + (64 << 20), "{before}, then {after}");
+        drop(more);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use std::time::Duration;
 use amq_protocol::types::{AMQPValue, FieldTable, LongString};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{error, info, warn};
 
@@ -145,6 +145,26 @@ impl Signals {
     }
 }
 
+/// Gives out what was held back in all queues, one round after the other: where they are many, a round may take longer
+/// than the time between two looks.
+#[derive(Default)]
+struct DispatchRounds {
+    is_due: bool,
+    round: Option<JoinHandle<()>>,
+}
+
+impl DispatchRounds {
+    /// Begins a round if one is due, now or since the last one began, and that has ended.
+    fn run(&mut self, is_due: bool, broker: &Arc<Broker>) {
+        self.is_due |= is_due;
+        if self.is_due && self.round.as_ref().is_none_or(JoinHandle::is_finished) {
+            self.is_due = false;
+            let broker = Arc::clone(broker);
+            self.round = Some(spawn_blocking(move || broker.dispatch_all()));
+        }
+    }
+}
+
 /// Returns when it is time to stop: `None` for a signal, `Some` for a store that failed.
 async fn watch_until_stop(
     mut signals: Signals,
@@ -154,6 +174,7 @@ async fn watch_until_stop(
     reload: &Reload,
 ) -> Option<Arc<StoreError>> {
     let mut resources = Resources::new(&config.limits, &config.storage.directory);
+    let mut rounds = DispatchRounds::default();
     let mut pause = pin!(sleep(Duration::ZERO));
     loop {
         tokio::select! {
@@ -168,10 +189,7 @@ async fn watch_until_stop(
             }
             () = &mut pause => {
                 let look = resources.check(broker);
-                if look.is_dispatch_due {
-                    let broker = Arc::clone(broker);
-                    spawn_blocking(move || broker.dispatch_all());
-                }
+                rounds.run(look.is_dispatch_due, broker);
                 pause.as_mut().reset(Instant::now() + look.pause);
                 if let Ok(failure) = failures.try_recv() {
                     error!("the store failed: nothing can be confirmed any more, stopping");

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 /// A queue tells of so many bytes at once: less than what is held back for, and so much that it is seldom told.
 const STEP_BYTES: usize = 256 << 10;
 
+/// Room without end, bytes: so much that it stays above nothing and below the largest number, whatever comes back.
+const ROOM_MAX: u64 = 1 << 62;
+
 /// What one queue may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Allowance {
@@ -43,7 +46,7 @@ impl Default for Headroom {
         Self {
             window_bytes: AtomicUsize::new(window_bytes),
             holds_back: AtomicBool::new(holds_back),
-            room: AtomicI64::new(i64::MAX),
+            room: AtomicI64::new(ROOM_MAX.cast_signed()),
         }
     }
 }
@@ -66,7 +69,7 @@ impl Headroom {
     /// consumers were held back until now and are no more.
     pub fn renew(&self, is_above: bool, room: u64) -> bool {
         self.room
-            .store(i64::try_from(room).unwrap_or(i64::MAX), Ordering::Relaxed);
+            .store(room.min(ROOM_MAX).cast_signed(), Ordering::Relaxed);
         self.holds_back.swap(is_above, Ordering::Relaxed) && !is_above
     }
 
@@ -78,7 +81,7 @@ impl Headroom {
         if bytes.abs_diff(*told) >= STEP_BYTES {
             let more = bytes.cast_signed() as i64 - told.cast_signed() as i64;
             *told = bytes;
-            // What comes back makes room, but never more than there was.
+            // What is settled makes room again; it does not end what the next look has to end.
             if self.room.fetch_sub(more, Ordering::Relaxed) <= more && more > 0 {
                 self.holds_back.store(true, Ordering::Relaxed);
             }
@@ -113,6 +116,17 @@ mod tests {
         assert!(!headroom.renew(true, 0));
         assert!(headroom.allowance().holds_back);
         assert!(headroom.renew(false, 1 << 20));
+    }
+
+    #[test]
+    fn room_without_end_has_no_end_when_more_comes_back() {
+        let headroom = Headroom::default();
+        let mut told = 0;
+        headroom.hold(1 << 30, &mut told);
+        headroom.renew(false, u64::MAX);
+        headroom.hold(0, &mut told);
+        headroom.hold(1 << 20, &mut told);
+        assert!(!headroom.allowance().holds_back);
     }
 
     #[test]

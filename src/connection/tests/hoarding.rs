@@ -1,6 +1,10 @@
 //! What a consumer that acks nothing gets, between one look at the memory and the next.
 
+use std::path::Path;
+
 use super::*;
+use crate::config::{Limits, Watermark};
+use crate::resources::Resources;
 
 const DELIVER: (u16, u16) = (60, 60);
 const BODY_BYTES: usize = 100 << 10;
@@ -42,7 +46,15 @@ fn drawn(connection: &mut Connection, now: Instant) -> usize {
 
 #[test]
 fn who_fills_the_room_that_is_left_waits_for_the_next_look() {
-    const ROOM: usize = 20 << 20;
+    const MARK: u64 = 100 << 20;
+    const RESIDENT: u64 = 72 << 20;
+    // Three quarters of what is left.
+    const ROOM: usize = 21 << 20;
+    let limits = Limits {
+        memory_high_watermark: Watermark::Bytes(MARK),
+        ..Limits::default()
+    };
+    let resources = Resources::new(&limits, Path::new("/"));
     let in_memory = Window {
         messages: MESSAGES,
         bytes: usize::MAX,
@@ -58,12 +70,13 @@ fn who_fills_the_room_that_is_left_waits_for_the_next_look() {
     for _ in 0..MESSAGES {
         publisher.receive(&publish_to("backlog"), now);
     }
-    assert!(!broker.renew_headroom(false, ROOM as u64));
+    assert!(!resources.check_memory(&broker, RESIDENT).is_dispatch_due);
     hoarder.receive(&consume("backlog"), now);
     let first = drawn(&mut hoarder, now);
     let room = ROOM / BODY_BYTES;
     assert!((room..room + 20).contains(&first), "{first}, room for {room}");
-    assert!(broker.renew_headroom(false, u64::MAX), "there was room after all");
+    let look = resources.check_memory(&broker, RESIDENT);
+    assert!(look.is_dispatch_due, "there was room after all");
     broker.dispatch_all();
     assert_eq!(drawn(&mut hoarder, now), MESSAGES - first);
 }
