@@ -49,6 +49,16 @@ impl KnownKeys {
         self.by_key.get(key).map(|(_, known)| known)
     }
 
+    /// Which of all that were added a key is.
+    pub fn number(&self, key: &MessageKey) -> Option<u64> {
+        self.by_key.get(key).map(|(number, _)| *number)
+    }
+
+    /// The number of the key that was added last.
+    pub fn last_number(&self) -> u64 {
+        self.added
+    }
+
     /// Adds a key, in the place of what was known of it. Returns how many keys of the store were forgotten for it.
     pub fn insert(&mut self, key: MessageKey, known: Known) -> usize {
         self.remove(&key);

@@ -72,6 +72,8 @@ pub struct Candidate<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     key: MessageKey,
+    /// Which of all keys that were added it is: those of one batch end in the same millisecond.
+    number: u64,
     expires_at: Timestamp,
     is_stored: bool,
 }
@@ -166,6 +168,7 @@ impl Deduplicator {
         self.forgotten += self.keys.insert(candidate.key, known);
         let taken = Taken {
             key: candidate.key,
+            number: self.keys.last_number(),
             expires_at,
             is_stored: known.is_stored,
         };
@@ -206,8 +209,13 @@ impl Deduplicator {
     /// The message was not taken after all. The store may know its key also when it has gone for others here.
     pub fn forget(&mut self, taken: &Taken, operations: &mut Vec<Operation>) {
         let known = self.keys.get(&taken.key);
-        if known.is_some_and(|known| known.expires_at == taken.expires_at) {
+        let ends_with_another =
+            known.is_some_and(|known| known.is_stored && known.expires_at == taken.expires_at);
+        if self.keys.number(&taken.key) == Some(taken.number) {
             self.keys.remove(&taken.key);
+        } else if ends_with_another {
+            // One that was taken since, whose row is the same.
+            return;
         }
         if taken.is_stored && self.is_stored {
             operations.push(MemoryChange::ForgetKey(self.row(taken)).into());
