@@ -1,5 +1,6 @@
 //! Ends: channels that fail, connections that are closed by either side, and peers that just vanish.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -154,7 +155,8 @@ impl Connection {
             return;
         };
         session.flush();
-        let mut channels = std::mem::take(&mut self.channels);
+        // One after the other by their numbers: what they held comes back in an order that can be told.
+        let mut channels: BTreeMap<_, _> = std::mem::take(&mut self.channels).into_iter().collect();
         let left: Vec<_> = channels
             .values_mut()
             .flat_map(|channel| channel.cancel_all(&mut session))
