@@ -90,11 +90,12 @@ impl Vhost {
         let exchange = topology.exchange(source)?;
         let source_is_durable = exchange.definition.durable;
         let history = exchange.memory.history();
+        let is_durable = destination_is_durable && source_is_durable;
         if !topology.bind(source, routing_key, arguments, destination.clone())? {
-            return Ok(None);
+            return Ok(self.last_change().filter(|_| is_durable));
         }
         self.touch();
-        let operation = (destination_is_durable && source_is_durable).then(|| {
+        let operation = is_durable.then(|| {
             Operation::Bind(binding_row(
                 &self.name,
                 source,
@@ -103,7 +104,7 @@ impl Vhost {
                 destination,
             ))
         });
-        let bound = self.append(operation.into_iter().collect());
+        let bound = self.append_change(operation.into_iter().collect());
         drop(topology);
         let replayed = match destination {
             Destination::Queue(queue) => replay(history, queue),
@@ -165,10 +166,10 @@ impl Vhost {
         }
         let mut topology = self.topology.write();
         let Some(exchange) = topology.exchanges.get_mut(source) else {
-            return Ok(None);
+            return Ok(self.last_change());
         };
         if !exchange.bindings.unbind(routing_key, arguments, destination) {
-            return Ok(None);
+            return Ok(self.last_change());
         }
         let row = binding_row(&self.name, source, routing_key, arguments.clone(), destination);
         let mut operations = vec![Operation::Unbind(row)];
@@ -180,7 +181,7 @@ impl Vhost {
             self.remove_exchanges(&mut topology, vec![Arc::clone(source)], &mut operations);
         }
         self.touch();
-        Ok(self.append(operations))
+        Ok(self.append_change(operations))
     }
 
     /// Removes all bindings that lead to `destination`; returns the auto-delete exchanges that have none left.

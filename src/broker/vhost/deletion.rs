@@ -22,6 +22,6 @@ impl Vhost {
         let exchanges = topology.exchanges.keys().cloned().collect();
         self.remove_exchanges(&mut topology, exchanges, &mut operations);
         self.touch();
-        last.max(self.append(operations))
+        last.max(self.append_change(operations))
     }
 }

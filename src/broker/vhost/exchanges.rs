@@ -51,7 +51,8 @@ impl Vhost {
         }
         let mut topology = self.topology.write();
         if let Some(existing) = topology.exchanges.get(&asked.name) {
-            return Ok(check_equivalence(&existing.definition, &asked).map(|()| None)?);
+            check_equivalence(&existing.definition, &asked)?;
+            return Ok(self.last_change().filter(|_| asked.durable));
         }
         let entity = Entity::Exchange(Arc::clone(&asked.name));
         self.check_new_exchange(&topology, &entity)?;
@@ -83,7 +84,7 @@ impl Vhost {
         topology.insert_exchange(definition, delayed, self.exchange_tally.count());
         self.equip(&mut topology, &name);
         self.touch();
-        Ok(self.append(operations))
+        Ok(self.append_change(operations))
     }
 
     /// Whether the exchange exists (`exchange.declare` with `passive`).
@@ -119,7 +120,7 @@ impl Vhost {
         }
         let mut topology = self.topology.write();
         let Some(exchange) = topology.exchanges.get(name) else {
-            return Ok(None);
+            return Ok(self.last_change());
         };
         if if_unused && !exchange.bindings.is_empty() {
             return Err(Refusal::InUse(Entity::Exchange(Arc::clone(name))));
@@ -127,7 +128,7 @@ impl Vhost {
         let mut operations = Vec::new();
         self.remove_exchanges(&mut topology, vec![Arc::clone(name)], &mut operations);
         self.touch();
-        Ok(self.append(operations))
+        Ok(self.append_change(operations))
     }
 
     /// Removes exchanges, their bindings, and the auto-delete exchanges that lose their last binding by that.

@@ -196,6 +196,8 @@ pub struct Vhost {
     /// Taken before `topology`: a queue's settings follow the last change of policies.
     policy_turn: Mutex<()>,
     version: AtomicU64,
+    /// The number of the last durable change; see [`Vhost::last_change`].
+    changed: AtomicU64,
     stores: Stores,
     /// There is, or was, an exchange or queue that remembers messages.
     remembers: AtomicBool,
@@ -230,6 +232,7 @@ impl Vhost {
             topology: RwLock::new(topology),
             policy_turn: Mutex::default(),
             version: AtomicU64::new(1),
+            changed: AtomicU64::new(0),
             stores: shared.stores.clone(),
             remembers: AtomicBool::new(false),
             surroundings: Surroundings {
@@ -261,9 +264,28 @@ impl Vhost {
         self.topology.read().queues.values().cloned().collect()
     }
 
+    /// What has to be committed before anybody is told that something durable was there already, or was gone: somebody
+    /// else may have asked for that just now.
+    pub fn last_change(&self) -> Option<Sequence> {
+        let last = self.changed.load(Ordering::Acquire);
+        (last > 0).then_some(Sequence(last))
+    }
+
     fn append(&self, operations: Vec<Operation>) -> Option<Sequence> {
         let mut operations = operations;
         (!operations.is_empty()).then(|| self.stores.durable.append(&mut operations))
+    }
+
+    /// The same for a change of the topology, whose lock the caller has.
+    fn append_change(&self, operations: Vec<Operation>) -> Option<Sequence> {
+        self.note_change(self.append(operations))
+    }
+
+    fn note_change(&self, sequence: Option<Sequence>) -> Option<Sequence> {
+        if let Some(Sequence(number)) = sequence {
+            self.changed.fetch_max(number, Ordering::AcqRel);
+        }
+        sequence
     }
 }
 

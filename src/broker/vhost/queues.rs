@@ -46,7 +46,7 @@ pub struct QueueDeclared {
     pub queue: Arc<LiveQueue>,
     /// It was made just now.
     pub is_new: bool,
-    /// Its definition is on disk once this is committed.
+    /// Its definition is on disk once this is committed, also if somebody else has just made it.
     pub sequence: Option<Sequence>,
 }
 
@@ -80,7 +80,7 @@ impl Vhost {
             return Ok(QueueDeclared {
                 queue: Arc::clone(queue),
                 is_new: false,
-                sequence: None,
+                sequence: self.last_change().filter(|_| queue.definition.durable),
             });
         }
         self.check_new_queue(&topology, &asked.name)?;
@@ -121,7 +121,7 @@ impl Vhost {
         topology.counted_queues.push(self.queue_tally.count());
         self.touch();
         let operation = stored.map(|id| queue.declaration(id));
-        let sequence = self.append(operation.into_iter().collect());
+        let sequence = self.append_change(operation.into_iter().collect());
         drop(topology);
         queue.start();
         Ok(QueueDeclared {
@@ -154,7 +154,7 @@ impl Vhost {
         conditions: DeleteConditions,
     ) -> Result<(u64, Option<Sequence>), Refusal> {
         let queue = match self.queue(name, by) {
-            Err(Refusal::NotFound(_)) => return Ok((0, None)),
+            Err(Refusal::NotFound(_)) => return Ok((0, self.last_change())),
             found => found?,
         };
         let condition = match conditions {
@@ -197,7 +197,7 @@ impl Vhost {
             .get(name)
             .is_some_and(|found| Arc::ptr_eq(found, queue))
         {
-            return Ok((ready, deleted));
+            return Ok((ready, self.last_change()));
         }
         topology.queues.remove(name);
         topology.counted_queues.pop();
@@ -211,7 +211,7 @@ impl Vhost {
         self.touch();
         let unbound = self.append(operations);
         let deleted = deleted.filter(|_| queue.definition.durable);
-        Ok((ready, unbound.max(deleted)))
+        Ok((ready, self.note_change(unbound.max(deleted))))
     }
 }
 

@@ -63,7 +63,7 @@ fn declare(session: &Session, declare: exchange::Declare) -> Result<Option<Seque
             session.check_any(&entity)?;
         }
         session.vhost.check_exchange(&exchange)?;
-        return Ok(None);
+        return Ok(session.vhost.last_change());
     }
     let kind = name(&declare.kind);
     if !is_exchange_type(&kind) {

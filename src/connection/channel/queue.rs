@@ -122,7 +122,8 @@ impl Channel {
         let found = session.vhost.queue(&queue, session.id)?;
         found.touch();
         self.last_queue = Some(queue);
-        Ok((None, declare_ok(&found)))
+        let after = session.vhost.last_change();
+        Ok((after.filter(|_| found.definition.durable), declare_ok(&found)))
     }
 
     /// The queue that a method names; an empty name is the one declared last on this channel.
@@ -172,7 +173,7 @@ fn bind(session: &Session, queue: &Arc<str>, key: &str, bind: &queue::Bind) -> R
 fn unbind(session: &Session, queue: &Arc<str>, key: &str, unbind: &queue::Unbind) -> Result<Reply, Denied> {
     let source = entity_name(&unbind.exchange);
     let after = match bindable(session, queue, &source, key) {
-        Err(Denied::Refused(Refusal::NotFound(_))) => None,
+        Err(Denied::Refused(Refusal::NotFound(_))) => session.vhost.last_change(),
         found => session
             .vhost
             .unbind_queue(&found?, &source, key.as_bytes(), &unbind.arguments)?,
@@ -185,10 +186,13 @@ fn purge(session: &Session, queue: Arc<str>) -> Result<Reply, Denied> {
     session.check(Access::Read, &entity)?;
     let queue = session.vhost.queue(entity.name(), session.id)?;
     let (count, outcome) = queue.purge();
-    let after = outcome.sequence.filter(|_| queue.definition.durable);
+    // What is gone already may have been purged by somebody else just now.
+    let after = outcome
+        .sequence
+        .unwrap_or_else(|| session.broker.stores.durable.append(&mut Vec::new()));
     let message_count = saturated(count);
     Ok((
-        after,
+        Some(after).filter(|_| queue.definition.durable),
         queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count }),
     ))
 }
