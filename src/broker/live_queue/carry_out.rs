@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use parking_lot::MutexGuard;
 use smallvec::SmallVec;
 
 use crate::broker::outbox::{Notice, OutboxDelivery};
@@ -40,23 +41,17 @@ impl LiveQueue {
         self: &Arc<Self>,
         verb: impl FnOnce(&mut Queue, Timestamp, &mut Effects) -> R,
     ) -> (R, Outcome) {
-        let _hold = self.hold();
-        let (result, aftermath) = self.change_locked(verb);
+        let (_hold, state) = self.enter();
+        let verb = |state: &mut State, now| verb(&mut state.queue, now, &mut state.effects);
+        let (result, aftermath) = self.change_state(state, verb);
         (result, self.finish(aftermath))
-    }
-
-    fn change_locked<R>(
-        self: &Arc<Self>,
-        verb: impl FnOnce(&mut Queue, Timestamp, &mut Effects) -> R,
-    ) -> (R, Aftermath) {
-        self.change_state(|state, now| verb(&mut state.queue, now, &mut state.effects))
     }
 
     pub(super) fn change_state<R>(
         self: &Arc<Self>,
+        mut state: MutexGuard<'_, State>,
         verb: impl FnOnce(&mut State, Timestamp) -> R,
     ) -> (R, Aftermath) {
-        let mut state = self.state.lock();
         let state = &mut *state;
         let now = self.surroundings.clock.now();
         state.queue.allow(self.surroundings.headroom.allowance());
@@ -67,10 +62,21 @@ impl LiveQueue {
         (result, self.carry_out(state))
     }
 
+    /// The queue's lock, and before it the store's group where that is needed: whoever had the lock meanwhile may have
+    /// changed the settings, so that it is needed only now.
+    pub(super) fn enter(&self) -> (Option<Hold<'_>>, MutexGuard<'_, State>) {
+        loop {
+            let hold = self.needs_group().then(|| Hold::new(&*self.store));
+            let state = self.state.lock();
+            if hold.is_some() || !self.needs_group() {
+                return (hold, state);
+            }
+        }
+    }
+
     /// A durable queue's dead letters leave it and enter others in one group; a message and its key enter in one.
-    pub(super) fn hold(&self) -> Option<Hold<'_>> {
-        let needs_group = self.buries.load(Ordering::Acquire) || self.deduplicates();
-        needs_group.then(|| Hold::new(&*self.store))
+    fn needs_group(&self) -> bool {
+        self.buries.load(Ordering::Acquire) || self.deduplicates()
     }
 
     /// Does what had to wait for the lock to go.

@@ -59,9 +59,8 @@ impl LiveQueue {
     /// Removes a consumer. Deliveries that lie in its outbox stay there. The successor of a single active one gets
     /// nothing before [`LiveQueue::dispatch`].
     pub fn cancel(self: &Arc<Self>, slot: ConsumerSlot) -> Outcome {
-        let _hold = self.hold();
+        let (_hold, mut state) = self.enter();
         let aftermath = {
-            let mut state = self.state.lock();
             let state = &mut *state;
             let now = self.surroundings.clock.now();
             // If it has been taken away already, somebody else may be in its slot.
@@ -76,6 +75,7 @@ impl LiveQueue {
             }
             aftermath
         };
+        drop(state);
         self.finish(aftermath)
     }
 

@@ -175,8 +175,8 @@ impl LiveQueue {
         messages: impl Iterator<Item = Message>,
         after: Option<Sequence>,
     ) -> Published {
-        let _hold = self.hold();
-        let ((taken, taken_if_outrun), aftermath) = self.change_state(|state, now| {
+        let (_hold, state) = self.enter();
+        let ((taken, taken_if_outrun), aftermath) = self.change_state(state, |state, now| {
             let taken = self.take_after(state, messages, after, now);
             (taken, state.queue.taken_if_outrun())
         });
@@ -195,7 +195,8 @@ impl LiveQueue {
         messages: impl Iterator<Item = Message>,
         after: Option<Sequence>,
     ) -> (Published, Option<DeadLetters>) {
-        let (taken, aftermath) = self.change_state(|state, now| self.take_after(state, messages, after, now));
+        let take = |state: &mut State, now| self.take_after(state, messages, after, now);
+        let (taken, aftermath) = self.change_state(self.state.lock(), take);
         let (outcome, dead) = self.wake_and_tell(aftermath);
         let published = Published {
             sequence: outcome.sequence.max(taken.known_since),
@@ -230,9 +231,8 @@ impl LiveQueue {
 
     /// Takes one message for `basic.get`; `outbox` hears of it when a [`Got::Later`] can be tried again.
     pub fn get(self: &Arc<Self>, no_ack: bool, outbox: &Arc<Outbox>) -> Got {
-        let _hold = self.hold();
+        let (_hold, mut state) = self.enter();
         let (got, aftermath) = {
-            let mut state = self.state.lock();
             let state = &mut *state;
             if state.deleted {
                 return Got::Empty;
@@ -252,6 +252,7 @@ impl LiveQueue {
             }
             (got, self.carry_out(state))
         };
+        drop(state);
         self.finish(aftermath);
         got
     }
@@ -273,8 +274,12 @@ impl LiveQueue {
 
     /// Other settings count from now on: a policy has changed.
     pub fn set_settings(self: &Arc<Self>, settings: QueueSettings) {
-        self.note_settings(&settings);
+        if self.buries_with(&settings) {
+            // What it lets go of now is buried already.
+            self.buries.store(true, Ordering::Release);
+        }
         self.change(|queue, now, effects| {
+            self.note_settings(&settings);
             queue.set_settings(settings);
             queue.dispatch(now, effects);
         });
@@ -312,8 +317,15 @@ impl LiveQueue {
         self.state.lock().queue.resting_count()
     }
 
+    /// The caller has the lock: who has it knows whether it needs the store's group.
     fn note_settings(&self, settings: &QueueSettings) {
-        let buries = self.definition.durable && settings.dead_letter.is_some();
-        self.buries.store(buries, Ordering::Release);
+        self.buries.store(self.buries_with(settings), Ordering::Release);
+    }
+
+    fn buries_with(&self, settings: &QueueSettings) -> bool {
+        self.definition.durable && settings.dead_letter.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests;
