@@ -9,6 +9,7 @@ mod rules;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashSet;
 
 use crate::clock::Timestamp;
 use crate::store::{Keeper, KeyRow, MemoryChange, MessageKey, Operation, Position, Sequence, Store};
@@ -88,6 +89,8 @@ pub struct Deduplicator {
     keys: KnownKeys,
     /// Keys of the store that are forgotten here and not there.
     forgotten: usize,
+    /// Numbers of keys whose messages are on their way to queues that may refuse them.
+    undecided: FxHashSet<u64>,
 }
 
 /// A deduplicator that many publishers share.
@@ -108,6 +111,7 @@ impl Deduplicator {
             keeper,
             rules,
             forgotten: 0,
+            undecided: FxHashSet::default(),
         }
     }
 
@@ -136,7 +140,17 @@ impl Deduplicator {
         })
     }
 
-    /// Takes a message, if none with its key was taken; else it is a duplicate.
+    /// The same, and it is decided that the message stays taken: whoever has a duplicate of it may forget it.
+    pub fn has_taken(&self, key: &MessageKey, now: Timestamp, holder: &impl Holder) -> bool {
+        let is_undecided = self
+            .keys
+            .number(key)
+            .is_some_and(|number| self.undecided.contains(&number));
+        !is_undecided && self.knows(key, now, holder)
+    }
+
+    /// Takes a message, if none with its key was taken; else it is a duplicate. Until [`Deduplicator::decide`] or
+    /// [`Deduplicator::forget`] it is undecided.
     pub fn accept(
         &mut self,
         candidate: &Candidate<'_>,
@@ -145,7 +159,16 @@ impl Deduplicator {
         operations: &mut Vec<Operation>,
     ) -> Option<Taken> {
         let is_duplicate = self.knows(&candidate.key, now, holder);
-        (!is_duplicate).then(|| self.remember(candidate, now, holder, operations))
+        (!is_duplicate).then(|| {
+            let taken = self.remember(candidate, now, holder, operations);
+            self.undecided.insert(taken.number);
+            taken
+        })
+    }
+
+    /// The message stays taken.
+    pub fn decide(&mut self, taken: &Taken) {
+        self.undecided.remove(&taken.number);
     }
 
     /// Remembers a message, whose window begins now, whether or not one with its key was taken.
@@ -208,6 +231,7 @@ impl Deduplicator {
 
     /// The message was not taken after all. The store may know its key also when it has gone for others here.
     pub fn forget(&mut self, taken: &Taken, operations: &mut Vec<Operation>) {
+        self.decide(taken);
         let known = self.keys.get(&taken.key);
         let ends_with_another =
             known.is_some_and(|known| known.is_stored && known.expires_at == taken.expires_at);
@@ -287,6 +311,16 @@ impl Deduplication {
         // Under the lock: whoever finds the key known finds it appended as well.
         self.append(operations);
         taken
+    }
+
+    /// Whether a message with this key was taken, and no queue can refuse it any more.
+    pub fn has_taken(&self, key: &MessageKey, now: Timestamp) -> bool {
+        self.deduplicator.lock().has_taken(key, now, &Passer)
+    }
+
+    /// The message stays taken.
+    pub fn decide(&self, taken: &Taken) {
+        self.deduplicator.lock().decide(taken);
     }
 
     /// Remembers a message that `queue` has taken. Its caller holds the store, and the queue, so that whoever finds

@@ -56,10 +56,10 @@ impl QueueOwner for Vhost {
                 }
                 ahead.extend(dead_again.map(|dead| (taker, dead)));
             }
-            for (traces, is_taken) in traces.iter_mut().zip(&is_taken) {
-                if !is_taken {
-                    traces.undo();
-                }
+            let now = self.surroundings.clock.now();
+            for (traces, is_taken) in traces.iter_mut().zip(&mut is_taken) {
+                *is_taken |= traces.is_of_taken(now);
+                traces.settle(!*is_taken, now);
             }
             let kept = dead.letters.iter().zip(is_taken);
             let mut kept = kept
@@ -108,8 +108,7 @@ impl Vhost {
     }
 
     /// Routes letters, and returns the traces that each leaves. One whose exchange is missing, or that nobody takes,
-    /// goes nowhere. Those that an exchange delays, or knows, are taken by it; returns also what has to be committed
-    /// for them.
+    /// goes nowhere. Those that an exchange delays are taken by it; returns also what has to be committed for them.
     fn dig(
         &self,
         from: &LiveQueue,
@@ -133,7 +132,7 @@ impl Vhost {
             if route.queues.is_empty() && route.delays.is_empty() {
                 traces.undo();
             }
-            is_taken[index] = !route.delays.is_empty() || traces.is_duplicate();
+            is_taken[index] = !route.delays.is_empty();
             sequence = sequence
                 .max(route.delay(&burial.message, dead.left))
                 .max(traces.sequence);

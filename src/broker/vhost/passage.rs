@@ -119,10 +119,34 @@ impl Traces {
         self.sequence = None;
     }
 
-    /// The message that this one is a duplicate of was refused since.
-    fn is_of_refused(&self, now: Timestamp) -> bool {
+    /// The queues have answered: a message that was refused may come again, and one that is a duplicate of it was
+    /// refused with it, as is one that another connection has on its way to queues that may still refuse it. Returns
+    /// whether this one was.
+    pub fn settle(&mut self, is_refused: bool, now: Timestamp) -> bool {
+        if is_refused {
+            self.undo();
+        }
+        self.decide();
+        is_refused || (self.is_duplicate() && !self.is_of_taken(now))
+    }
+
+    /// Whether the message is a duplicate of others that no queue can refuse any more.
+    pub fn is_of_taken(&self, now: Timestamp) -> bool {
         let mut duplicates = self.duplicates.iter();
-        duplicates.any(|(deduplication, key)| !deduplication.knows(key, now))
+        self.is_duplicate() && duplicates.all(|(deduplication, key)| deduplication.has_taken(key, now))
+    }
+
+    fn decide(&mut self) {
+        for (deduplication, taken) in self.taken.drain(..) {
+            deduplication.decide(&taken);
+        }
+    }
+}
+
+impl Drop for Traces {
+    /// Nobody is left who could forget the keys.
+    fn drop(&mut self) {
+        self.decide();
     }
 }
 
@@ -276,13 +300,9 @@ impl Vhost {
         self.pass_from(exchange, message, &keys)
     }
 
-    /// The queues have answered: a message that was refused may come again, and one that is a duplicate of it was
-    /// refused with it. Returns whether this one was.
+    /// [`Traces::settle`] now.
     pub fn settle_traces(&self, traces: &mut Traces, is_refused: bool) -> bool {
-        if is_refused {
-            traces.undo();
-        }
-        is_refused || traces.is_of_refused(self.surroundings.clock.now())
+        traces.settle(is_refused, self.surroundings.clock.now())
     }
 
     /// [`Vhost::pass`] from any exchange, internal ones too, with these routing keys.

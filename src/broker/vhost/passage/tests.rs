@@ -133,6 +133,12 @@ impl World {
         !route.queues.is_empty()
     }
 
+    /// Begins to publish: the queues have not answered.
+    fn pass(&self, message: &Message) -> Traces {
+        let _hold = self.vhost.hold();
+        self.vhost.pass(message, &[]).1
+    }
+
     /// Takes the first message, when everything is on disk.
     fn get(&self, queue: &Arc<LiveQueue>) -> Option<DeliveryHandle> {
         loop {
@@ -208,6 +214,34 @@ fn an_exchange_takes_a_key_again_when_its_window_is_over() {
         world.pass_time(wait);
         assert_eq!(world.publish(&message("unique", 1, true, 0)), is_taken);
     }
+}
+
+#[test]
+fn a_duplicate_of_what_may_still_be_refused_is_refused() {
+    for is_refused in [false, true] {
+        let world = World::new();
+        world.declare_exchange("unique");
+        let queue = world.declare("queue", true, FieldTable::default());
+        world.bind(&queue, "unique");
+        let message = message("unique", 1, true, 0);
+        let [mut first, mut second] = [(); 2].map(|()| world.pass(&message));
+        assert!(world.vhost.settle_traces(&mut second, false), "nobody knows yet");
+        assert_eq!(world.vhost.settle_traces(&mut first, is_refused), is_refused);
+        let mut third = world.pass(&message);
+        assert_eq!(third.is_duplicate(), !is_refused);
+        assert!(!world.vhost.settle_traces(&mut third, false), "it is known");
+    }
+}
+
+#[test]
+fn a_message_that_nobody_settles_stays_taken() {
+    let world = World::new();
+    world.declare_exchange("unique");
+    let queue = world.declare("queue", true, FieldTable::default());
+    world.bind(&queue, "unique");
+    let message = message("unique", 1, true, 0);
+    drop(world.pass(&message));
+    assert!(!world.vhost.settle_traces(&mut world.pass(&message), false));
 }
 
 #[test]
