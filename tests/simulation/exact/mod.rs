@@ -64,7 +64,7 @@ const NARROW: &[u64] = &[5, 251, 284, 540];
 const RESTLESS: &[u64] = &[3002];
 
 /// but for those that are drawn as all are now.
-const RECENT: &[u64] = &[7_001_249, 8_005_564];
+const RECENT: &[u64] = &[7_001_249, 8_005_564, 9_007_774];
 
 const STEPS: u64 = 120;
 

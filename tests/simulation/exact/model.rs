@@ -311,8 +311,10 @@ impl Model {
             let better = able[0];
             let is_limited = self.channels[&better.place].limit > 0;
             let may_end = self.committing == Some(better.place);
+            // What comes by another way in this step may have filled it before.
+            let may_be_full = better.prefetch > 0 && self.forked == self.step;
             assert!(
-                better.priority == consumer.priority || is_limited || may_end,
+                better.priority == consumer.priority || is_limited || may_end || may_be_full,
                 "{better:?} has precedence over {consumer:?}"
             );
             return Some((consumer.number, position, index));
