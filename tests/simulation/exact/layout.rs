@@ -72,6 +72,8 @@ pub struct QueueSpec {
     pub max_priority: u8,
     /// It takes each key once.
     pub deduplicates: bool,
+    /// The connection that it is exclusive to.
+    pub owner: Option<u64>,
     pub arguments: Settings,
 }
 
@@ -274,7 +276,7 @@ impl Layout {
             exchanges: match age {
                 Age::Narrow => EXCHANGES[..NARROW_EXCHANGES].to_vec(),
                 Age::Restless | Age::Plain => EXCHANGES[..BEFORE_PROPERTIES].to_vec(),
-                Age::Now => EXCHANGES.to_vec(),
+                Age::Common | Age::Now => EXCHANGES.to_vec(),
             },
             bindings: Vec::new(),
             is_calm: false,
@@ -306,7 +308,7 @@ impl Layout {
                 layout.bindings.push(binding);
             }
         }
-        if age == Age::Now {
+        if age >= Age::Common {
             layout.bind_rare(rng);
         }
         layout
@@ -416,6 +418,7 @@ pub fn queue(rng: &mut StdRng, name: String, count: usize, is_narrow: bool) -> Q
         },
         arguments: settings(rng, count, is_quorum),
         deduplicates: !is_narrow && rng.random_bool(0.3),
+        owner: None,
     }
 }
 

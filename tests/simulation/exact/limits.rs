@@ -6,7 +6,8 @@ use leveret::store::access::{AccessChange, LimitOwner, LimitRow, LimitedResource
 use rand::RngExt;
 
 use super::link::{Event, Link};
-use super::stage::{CONFIRM, PLAIN, Stage, TX, shown};
+use super::queue::Queue;
+use super::stage::{PLAIN, Stage, shown};
 use crate::wire::{Arg, NO_TABLE, TICKET};
 
 /// A queue that is one too many, or just not.
@@ -51,7 +52,7 @@ impl Stage {
         self.connect_all();
     }
 
-    fn change(&mut self, change: AccessChange) {
+    pub fn change(&mut self, change: AccessChange) {
         let broker = Arc::clone(&self.node.broker);
         broker.change(vec![change]).expect("both are there");
         self.pump();
@@ -60,7 +61,8 @@ impl Stage {
     fn is_queue_refused(&mut self) -> bool {
         let place = (self.links[0].number, PLAIN);
         // What is there may be declared once more.
-        let spec = self.model.queues.values().find(|queue| !queue.spec.auto_delete);
+        let may_be_declared = |queue: &&Queue| !queue.spec.auto_delete && queue.spec.owner.is_none();
+        let spec = self.model.queues.values().find(may_be_declared);
         if let Some(spec) = spec.map(|queue| queue.spec.clone()) {
             let bits = Arg::Bits(u8::from(spec.durable) << 1);
             let table = spec.table();
@@ -123,8 +125,7 @@ impl Stage {
         let mut link = self.links.remove(0);
         link.connection.terminate();
         self.pump();
-        self.model
-            .end_channels(&[CONFIRM, PLAIN, TX].map(|channel| (number, channel)));
+        self.model.end_connection(number);
         self.compare();
         true
     }

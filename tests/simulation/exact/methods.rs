@@ -50,6 +50,9 @@ impl Stage {
     /// Asks for a queue, and is told what is in it and who consumes.
     fn ask(&mut self, which: usize) {
         let name = self.queue();
+        if self.is_shut(which, &name) {
+            return self.trespass(which, &name);
+        }
         self.tell(&("ask for", which, &name));
         let place = (self.links[which].number, PLAIN);
         self.links[which].send(PLAIN, (50, 10), &[TICKET, Arg::Short(&name), PASSIVE, NO_TABLE]);
@@ -107,6 +110,9 @@ impl Stage {
     /// A condition does not hold, or what is asked for is not what is there.
     fn break_condition(&mut self, which: usize) {
         let name = self.queue();
+        if self.model.queues[&name].spec.owner.is_some() {
+            return self.touch_owned(which, &name);
+        }
         let queue = &self.model.queues[&name];
         let (is_quorum, durable) = (queue.spec.is_quorum, queue.spec.durable);
         let auto_delete = u8::from(queue.spec.auto_delete) << 3;
@@ -182,7 +188,7 @@ impl Stage {
     }
 
     /// A method that is refused with this reply code, which ends its channel; it is opened anew.
-    fn refuse(&mut self, which: usize, channel: u16, id: (u16, u16), args: &[Arg<'_>], code: u16) {
+    pub fn refuse(&mut self, which: usize, channel: u16, id: (u16, u16), args: &[Arg<'_>], code: u16) {
         self.tell(&("refuse", which, channel, id, code));
         self.links[which].send(channel, id, args);
         let place = (self.links[which].number, channel);
@@ -234,8 +240,7 @@ impl Stage {
         assert_eq!(link.refusal, Some(code), "the connection was to end");
         link.connection.terminate();
         self.pump();
-        let places = [CONFIRM, PLAIN, TX].map(|channel| (link.number, channel));
-        self.model.end_channels(&places);
+        self.model.end_connection(link.number);
         self.compare();
     }
 }

@@ -18,12 +18,14 @@ mod method_rows;
 mod methods;
 mod model;
 mod node_limits;
+mod owners;
 mod policies;
 mod properties;
 mod publishing;
 mod queue;
 mod remembering;
 mod replies;
+mod rights;
 mod routing;
 mod seen;
 mod stage;
@@ -54,16 +56,17 @@ pub const SEEDS: u64 = 1000;
 pub const REGRESSIONS: &[u64] = &[
     5, 251, 284, 540, 3002, 1_000_298, 1_001_482, 1_002_080, 1_010_195, 1_012_155, 1_013_039, 1_016_035,
     1_019_008, 1_025_163, 1_026_699, 5_003_704, 5_008_351, 5_016_778, 5_020_344, 7_001_249, 8_005_564,
+    9_007_774,
 ];
 
 /// Of these, those that are drawn as when they were found: before hashes, chance, history, replies, limits, and
 /// deduplication on queues.
 const NARROW: &[u64] = &[5, 251, 284, 540];
 
-/// And those from before there were calm histories. The others are from before exchanges looked at properties,
+/// And those from before there were calm histories.
 const RESTLESS: &[u64] = &[3002];
 
-/// but for those that are drawn as all are now.
+/// And those from before queues had owners. The others are from before exchanges looked at properties.
 const RECENT: &[u64] = &[7_001_249, 8_005_564, 9_007_774];
 
 const STEPS: u64 = 120;
@@ -74,7 +77,9 @@ pub fn run(seed: u64, is_told: bool, coverage: &mut Coverage) {
         Age::Narrow
     } else if RESTLESS.contains(&seed) {
         Age::Restless
-    } else if REGRESSIONS.contains(&seed) && !RECENT.contains(&seed) {
+    } else if RECENT.contains(&seed) {
+        Age::Common
+    } else if REGRESSIONS.contains(&seed) {
         Age::Plain
     } else {
         Age::Now
@@ -98,13 +103,21 @@ impl Stage {
             match self.rng.random_range(0..10) {
                 0..3 => self.listen(),
                 3..8 => self.reply(),
-                _ if self.age == Age::Now && self.rng.random_bool(0.4) => self.reach_node_limit(),
+                _ if self.age >= Age::Common && self.rng.random_bool(0.4) => self.reach_node_limit(),
                 _ => self.reach_limit(),
             }
             return self.compare();
         }
-        if self.age == Age::Now && self.rng.random_bool(0.03) {
+        if self.age >= Age::Common && self.rng.random_bool(0.03) {
             self.call_any();
+            return self.compare();
+        }
+        if self.age == Age::Now && self.rng.random_bool(0.03) {
+            if self.rng.random_bool(0.6) {
+                self.own();
+            } else {
+                self.lack_a_right();
+            }
             return self.compare();
         }
         match self.rng.random_range(0..1000) {

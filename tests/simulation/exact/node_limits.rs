@@ -16,17 +16,17 @@ const PREDECLARED: usize = 7;
 /// Channels of each client.
 const CHANNELS: usize = 3;
 
-/// What a history needs at a time, and a little more: a connection, a channel, two exchanges, and three queues, of
-/// which one is volatile, and one a mirror.
+/// What a history needs at a time, and a little more: a connection, a channel, two exchanges, and some queues, of
+/// which one is volatile, one a mirror, and one exclusive if there are such.
 pub fn node_limits(layout: &Layout, age: Age) -> NodeLimits {
-    if age != Age::Now {
+    if age < Age::Common {
         return NodeLimits::default();
     }
     NodeLimits {
         node: "node".to_owned(),
         connections: LINKS + 1,
         channels: LINKS * CHANNELS + 1,
-        queues: layout.queues.len() + 3,
+        queues: layout.queues.len() + 3 + usize::from(age == Age::Now),
         exchanges: PREDECLARED + layout.exchanges.len() + 2,
     }
 }

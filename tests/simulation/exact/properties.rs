@@ -41,7 +41,7 @@ impl Model {
 impl Stage {
     /// Gives a message what its exchange looks at, and sometimes what it does not.
     pub fn adorn(&mut self, message: &mut Message) {
-        if self.age != Age::Now {
+        if self.age < Age::Common {
             return;
         }
         let wanted = hashed(&message.exchange);
@@ -71,7 +71,7 @@ impl Stage {
 
     /// An exchange that routes only.
     pub fn transactional_exchange(&mut self) -> &'static str {
-        if self.age == Age::Now && self.rng.random_bool(0.2) {
+        if self.age >= Age::Common && self.rng.random_bool(0.2) {
             return EXCHANGES[self.rng.random_range(BY_PROPERTIES)].name;
         }
         self.layout.plain_exchange(&mut self.rng)

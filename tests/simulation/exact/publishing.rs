@@ -52,7 +52,10 @@ impl Stage {
     /// An exchange and a routing key.
     fn way(&mut self, place: Place) -> (String, String) {
         let is_volatile = place.1 != TX && self.rng.random_bool(0.1);
-        if is_volatile {
+        let owned = self.model.owned().filter(|_| self.rng.random_bool(0.1));
+        if let Some(name) = owned {
+            (String::new(), name)
+        } else if is_volatile {
             (String::new(), VOLATILE.to_owned())
         } else if self.rng.random_bool(0.6) {
             let index = self.rng.random_range(0..self.layout.queues.len());
@@ -67,7 +70,7 @@ impl Stage {
             if !self.is_narrow && place.1 != TX && self.rng.random_bool(0.15) {
                 exchange = LATE;
             }
-            if self.age == Age::Now && place.1 != TX && self.rng.random_bool(0.25) {
+            if self.age >= Age::Common && place.1 != TX && self.rng.random_bool(0.25) {
                 exchange = [ONCE, UNIQUE, CHANCE, LOCAL][self.rng.random_range(0..4)];
             }
             if [CHANCE, LOCAL].contains(&exchange) && self.window.is_some() {

@@ -33,7 +33,7 @@ pub const LINKS: usize = 2;
 pub const ROUNDS_MAX: usize = 2000;
 
 /// How a history is drawn: seeds that failed once go on to mean what they meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Age {
     /// As the first ones were.
     Narrow,
@@ -41,6 +41,8 @@ pub enum Age {
     Restless,
     /// Before exchanges looked at properties.
     Plain,
+    /// Before queues had owners, and users rights.
+    Common,
     Now,
 }
 
@@ -162,16 +164,25 @@ impl Stage {
 
     pub fn declare(&mut self, spec: &QueueSpec) {
         self.tell(spec);
-        let table = spec.table();
-        let bits = u8::from(spec.durable) << 1 | u8::from(spec.auto_delete) << 3;
-        let args = [TICKET, Arg::Short(&spec.name), Arg::Bits(bits), Arg::Long(&table)];
-        self.call((50, 10), &args);
+        self.declare_as_it_is(spec);
         let (number, now, is_small) = (self.model.fresh(), self.model.now, self.model.is_small);
         let mut queue = Queue::new(number, spec.clone(), now);
         queue.is_unread = is_small;
         self.model.queues.insert(spec.name.clone(), queue);
         let settings = self.model.settings_of(&spec.name);
         self.model.queue(&spec.name).settings = settings;
+    }
+
+    /// Sends the declare, once more or for the first time. One that is exclusive says that it is durable, which does
+    /// not count.
+    pub fn declare_as_it_is(&mut self, spec: &QueueSpec) {
+        let table = spec.table();
+        let is_exclusive = spec.owner.is_some();
+        let is_durable = spec.durable || is_exclusive;
+        let bits = u8::from(is_durable) << 1 | u8::from(is_exclusive) << 2 | u8::from(spec.auto_delete) << 3;
+        let args = [TICKET, Arg::Short(&spec.name), Arg::Bits(bits), Arg::Long(&table)];
+        let owner = self.links.iter().position(|link| Some(link.number) == spec.owner);
+        self.call_by(owner.unwrap_or(0), (50, 10), &args);
     }
 
     fn declare_exchange(&mut self, spec: &ExchangeSpec) {
@@ -190,9 +201,9 @@ impl Stage {
     /// The model has the binding already.
     pub fn bind(&mut self, binding: &Binding) {
         self.tell(binding);
-        let (id, name) = match &binding.destination {
-            Destination::Queue(name) => ((50, 20), name),
-            Destination::Exchange(name) => ((40, 30), name),
+        let (which, id, name) = match &binding.destination {
+            Destination::Queue(name) => (self.toucher(name), (50, 20), name),
+            Destination::Exchange(name) => (0, (40, 30), name),
         };
         let mut table = Vec::new();
         if let Some(k) = &binding.k {
@@ -207,7 +218,7 @@ impl Stage {
             Arg::Bits(0),
             Arg::Long(&table),
         ];
-        self.call(id, &args);
+        self.call_by(which, id, &args);
         self.model.replay(binding);
     }
 
@@ -219,7 +230,8 @@ impl Stage {
         }
         match &binding.destination {
             Destination::Queue(name) => {
-                self.call(
+                self.call_by(
+                    self.toucher(name),
                     (50, 50),
                     &[TICKET, Arg::Short(name), source, key, Arg::Long(&table)],
                 );
@@ -236,8 +248,13 @@ impl Stage {
 
     /// A method on a plain channel, which is answered.
     pub fn call(&mut self, id: (u16, u16), args: &[Arg<'_>]) {
-        let place = (self.links[0].number, PLAIN);
-        self.links[0].send(PLAIN, id, args);
+        self.call_by(0, id, args);
+    }
+
+    /// The same by a certain client.
+    pub fn call_by(&mut self, which: usize, id: (u16, u16), args: &[Arg<'_>]) {
+        let place = (self.links[which].number, PLAIN);
+        self.links[which].send(PLAIN, id, args);
         self.pump();
         let answer = if id == (40, 40) {
             (40, 51)

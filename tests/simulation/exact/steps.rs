@@ -45,6 +45,9 @@ impl Stage {
 
     fn consume(&mut self, which: usize, place: Place) {
         let name = self.queue();
+        if self.is_shut(which, &name) {
+            return self.trespass(which, &name);
+        }
         let queue = &self.model.queues[&name];
         let is_exclusive = queue.consumers.iter().any(|consumer| consumer.exclusive);
         let is_refused = queue.spec.is_quorum && self.model.channels[&place].limit > 0;
@@ -124,6 +127,9 @@ impl Stage {
 
     fn get(&mut self, which: usize, place: Place) {
         let name = self.queue();
+        if self.is_shut(which, &name) {
+            return self.trespass(which, &name);
+        }
         let spec = &self.model.queues[&name].spec;
         if spec.is_quorum && spec.is_single_active {
             return;
@@ -216,6 +222,9 @@ impl Stage {
 
     fn purge(&mut self, which: usize, place: Place) {
         let name = self.queue();
+        if self.is_shut(which, &name) {
+            return self.trespass(which, &name);
+        }
         self.tell(&("purge", &name));
         self.links[which].send(place.1, (50, 30), &[TICKET, Arg::Short(&name), Arg::Bits(0)]);
         self.pump();
@@ -268,8 +277,7 @@ impl Stage {
         self.tell(&("abort", link.number));
         link.connection.terminate();
         self.pump();
-        let places = [CONFIRM, PLAIN, TX].map(|channel| (link.number, channel));
-        self.model.end_channels(&places);
+        self.model.end_connection(link.number);
         self.compare();
         self.connect_all();
     }
