@@ -96,6 +96,11 @@ impl Model {
             self.delay(message.clone(), due, keys);
             return (Vec::new(), Detour::Delayed);
         }
+        self.leave_traces(message, queues)
+    }
+
+    /// A message passes an exchange that may remember it, on its way to these queues.
+    pub fn leave_traces(&mut self, message: &Message, queues: Vec<String>) -> (Vec<String>, Detour) {
         self.record(message);
         let Some(seen) = self.first_sight(message) else {
             return (queues, Detour::None);

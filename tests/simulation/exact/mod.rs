@@ -10,6 +10,7 @@ pub mod content;
 mod crash;
 mod detours;
 mod exchanges;
+mod gathered;
 pub mod layout;
 mod limits;
 pub mod link;

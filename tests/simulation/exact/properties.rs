@@ -68,12 +68,4 @@ impl Stage {
         let says_how_long = message.duplicate_key.is_some() && rng.random_bool(0.3);
         message.cache_ttl = says_how_long.then(|| [-5, 0, 5, 20, 200][rng.random_range(0..5)]);
     }
-
-    /// An exchange that routes only.
-    pub fn transactional_exchange(&mut self) -> &'static str {
-        if self.age >= Age::Common && self.rng.random_bool(0.2) {
-            return EXCHANGES[self.rng.random_range(BY_PROPERTIES)].name;
-        }
-        self.layout.plain_exchange(&mut self.rng)
-    }
 }

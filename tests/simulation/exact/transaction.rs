@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::consumers::{Consumer, Place};
 use super::content::Content;
 use super::detours::Detour;
+use super::gathered::Gathered;
 use super::message::{Message, Reason};
 use super::model::{Held, Model};
 use super::queue::{Entry, Return};
@@ -35,8 +36,8 @@ pub struct Channel {
     /// For consumers to come.
     pub prefetch: u16,
     pub last_publish: u64,
-    /// Messages of the transaction and the queues that they go to.
-    publishes: Vec<(Message, Vec<String>)>,
+    /// Messages of the transaction and what becomes of them.
+    publishes: Vec<(Message, Gathered)>,
     /// Messages of the transaction that are returned.
     returns: Vec<u64>,
     settlements: Vec<(u64, Settlement)>,
@@ -78,6 +79,10 @@ impl Model {
     /// A channel publishes messages, each mandatory or not, so that the broker reads all at once.
     pub fn publishes(&mut self, place: Place, messages: Vec<(Message, bool)>) -> Told {
         let mut told = Told::default();
+        if self.channel(place).mode == Mode::Transaction {
+            self.gather(place, messages);
+            return told;
+        }
         let (mut routed, mut detours) = (Vec::new(), Vec::new());
         for (message, is_mandatory) in messages {
             let (queues, detour) = self.pass(&message, is_mandatory);
@@ -90,18 +95,13 @@ impl Model {
             routed.push((message, queues));
             detours.push(detour);
         }
-        let channel = self.channel(place);
-        if channel.mode == Mode::Transaction {
-            channel.publishes.extend(routed);
-            channel.returns.append(&mut told.returned);
-            return told;
-        }
-        let is_confirmed = channel.mode == Mode::Confirm;
+        let is_confirmed = self.channel(place).mode == Mode::Confirm;
         for (index, is_refused) in self.publish(&routed).into_iter().enumerate() {
             let is_refused = self.settle_detour(&detours[index], is_refused);
             if is_confirmed {
                 let is_delayed = matches!(detours[index], Detour::Delayed);
-                let is_promised = is_delayed || (!is_refused && self.is_kept(&routed[index]));
+                let is_promised =
+                    is_delayed || (!is_refused && self.is_kept(&routed[index].0, &routed[index].1));
                 let channel = self.channel(place);
                 channel.last_publish += 1;
                 told.confirmed.push((channel.last_publish, !is_refused));
@@ -114,9 +114,18 @@ impl Model {
         told
     }
 
+    fn gather(&mut self, place: Place, messages: Vec<(Message, bool)>) {
+        for (message, is_mandatory) in messages {
+            let (gathered, is_returned) = self.foresee(&message, is_mandatory);
+            let channel = self.channel(place);
+            channel.returns.extend(is_returned.then_some(message.id));
+            channel.publishes.push((message, gathered));
+        }
+    }
+
     /// Whether a message, and what becomes of it at once, is on disk when it is confirmed. What a queue that is not
     /// durable does with it is not waited for.
-    fn is_kept(&self, (message, queues): &(Message, Vec<String>)) -> bool {
+    fn is_kept(&self, message: &Message, queues: &[String]) -> bool {
         let mut queues = queues.iter().filter_map(|name| self.queues.get(name));
         let are_durable = queues.clone().all(|queue| queue.spec.durable);
         are_durable && queues.any(|queue| queue.keeps(message))
@@ -127,7 +136,12 @@ impl Model {
         self.channels[&place]
             .publishes
             .iter()
-            .any(|publish| self.is_kept(publish))
+            .any(|(message, gathered)| match gathered {
+                Gathered::Routed(queues) => self.is_kept(message, queues),
+                Gathered::Late(..) => true,
+                // What it comes to is seen at the commit.
+                Gathered::Remembered => false,
+            })
     }
 
     /// Settles deliveries of a channel, or notes that its transaction does.
@@ -235,7 +249,11 @@ impl Model {
         }
         self.fork(true);
         self.committing = Some(place);
-        let is_refused = self.publish(&publishes).contains(&true);
+        let (routed, detours) = self.pass_gathered(publishes);
+        let mut is_refused = false;
+        for (detour, refused) in detours.iter().zip(self.publish(&routed)) {
+            is_refused |= self.settle_detour(detour, refused);
+        }
         self.settle(place, &settlements);
         self.resume(place);
         self.committing = None;
@@ -258,10 +276,17 @@ impl Model {
 
     pub fn rollback(&mut self, place: Place) {
         let channel = self.channel(place);
-        channel.publishes.clear();
+        let publishes = std::mem::take(&mut channel.publishes);
         channel.returns.clear();
         for (tag, _) in std::mem::take(&mut channel.settlements) {
             self.held.get_mut(&(place, tag)).expect("it is held").is_gathered = false;
+        }
+        if publishes
+            .iter()
+            .any(|(_, gathered)| !matches!(gathered, Gathered::Routed(_)))
+        {
+            self.coverage
+                .note("a transaction was undone that an exchange would have remembered");
         }
     }
 
