@@ -3,9 +3,11 @@
 use std::collections::VecDeque;
 
 use super::layout::{Overflow, Settings};
-use super::message::Burial;
+use super::message::{Burial, Message};
 use super::model::Model;
 use super::queue::Letter;
+use super::remembering::HISTORY;
+use super::seen::Seen;
 
 /// Whether nobody knows which of some letters had come first to their queue.
 fn have_no_order(letters: &[Letter]) -> bool {
@@ -34,6 +36,38 @@ impl Model {
         }
     }
 
+    /// A dead letter passes an exchange that may remember it. Returns whether that has seen its key, and the key that it
+    /// left. One that comes back to where it was published is no duplicate of itself.
+    fn haunt(&mut self, message: &Message) -> (bool, Option<Seen>) {
+        if message.exchange == HISTORY {
+            self.coverage.note("a dead letter became history");
+            let is_beside = std::mem::replace(&mut self.recorded, self.step) == self.step;
+            let is_doubtful = is_beside && self.forked == self.step;
+            self.doubt(is_doubtful, "(ended: dead letters became history in any order)");
+        }
+        self.record(message);
+        let mut deaths = message.deaths.iter();
+        if deaths.any(|death| death.exchange == message.exchange) {
+            return (false, None);
+        }
+        let Some(seen) = self.first_sight(message) else {
+            return (false, None);
+        };
+        // Of those that die in any order, by different ways, nobody knows who is first.
+        let is_beside = std::mem::replace(&mut self.haunted, self.step) == self.step;
+        let is_doubtful = is_beside && self.forked == self.step;
+        self.doubt(is_doubtful, "(ended: dead letters left keys in any order)");
+        let has_just_gone = self.has_just_gone(&seen);
+        self.doubt(has_just_gone, "(ended: a key went when the next message had it)");
+        if self.is_known(&seen) {
+            self.coverage.note("a dead letter was a duplicate");
+            return (true, None);
+        }
+        self.coverage.note("a dead letter left a key");
+        self.learn(&seen, message.persistent);
+        (false, Some(seen))
+    }
+
     fn bury_together(
         &mut self,
         queue: &str,
@@ -42,7 +76,7 @@ impl Model {
         ahead: &mut VecDeque<(String, Settings, Vec<Letter>)>,
     ) {
         let Some(target) = &settings.target else { return };
-        let (mut routed, mut is_taken) = (Vec::new(), Vec::new());
+        let (mut routed, mut is_taken, mut keys) = (Vec::new(), Vec::new(), Vec::new());
         for letter in letters {
             self.coverage.note(letter.reason.event());
             let burial = Burial::new(&letter.message, letter.reason, queue, target, self.now);
@@ -56,13 +90,23 @@ impl Model {
                 self.delay(burial.message.clone(), due, burial.routing_keys.clone());
                 queues.clear();
                 is_taken.push(true);
+                keys.push(None);
             } else {
-                is_taken.push(false);
+                let (is_known, key) = self.haunt(&burial.message);
+                if is_known {
+                    queues.clear();
+                }
+                is_taken.push(is_known);
+                keys.push(key);
             }
             let count = queues.len();
             queues.retain(|queue| burial.may_enter(queue));
             if queues.len() < count {
                 self.coverage.note("a dead letter would have gone in circles");
+            }
+            if let Some(seen) = keys.last_mut().and_then(|key| key.take_if(|_| queues.is_empty())) {
+                // The next one may have its key.
+                self.unlearn(&seen);
             }
             routed.push((burial.message, queues));
         }
@@ -82,6 +126,12 @@ impl Model {
             if !dead.is_empty() {
                 self.coverage.note("a dead letter died again at once");
                 ahead.push_back((taker, settings, dead));
+            }
+        }
+        for (key, is_taken) in keys.iter().zip(&is_taken) {
+            if let Some(seen) = key.as_ref().filter(|_| !is_taken) {
+                self.coverage.note("a dead letter that nobody took left no key");
+                self.unlearn(seen);
             }
         }
         let now = self.now;

@@ -5,8 +5,8 @@ use rand::rngs::StdRng;
 
 use super::detours::{LATE, ONCE, UNIQUE, WINDOW};
 use super::exchanges::{
-    BEFORE_PROPERTIES, CHANCE, EXCHANGES, ExchangeKind, ExchangeSpec, HASHES, LOCAL, NARROW_EXCHANGES,
-    PLAIN_EXCHANGES, SHARES,
+    BEFORE_PROPERTIES, BY_PROPERTIES, CHANCE, EXCHANGES, ExchangeKind, ExchangeSpec, HASHES, LOCAL,
+    NARROW_EXCHANGES, PLAIN_EXCHANGES, SHARES,
 };
 use super::remembering::HISTORY;
 use super::stage::Age;
@@ -322,6 +322,29 @@ impl Layout {
             let binding = self.binding_of(index.expect("it is there"), rng);
             if !self.bindings.contains(&binding) {
                 self.bindings.push(binding);
+            }
+        }
+    }
+
+    /// Some dead letters go to exchanges that remember them, and one that looks at a part of each message has a choice.
+    pub fn haunt(&mut self, rng: &mut StdRng) {
+        let spec = rng.random_range(BY_PROPERTIES);
+        for _ in 0..3 {
+            let binding = self.binding_of(spec, rng);
+            if !self.bindings.contains(&binding) {
+                self.bindings.push(binding);
+            }
+        }
+        for queue in &mut self.queues {
+            let is_chosen = rng.random_bool(0.2);
+            // Those of a calm history may lead to its first queue.
+            if let Some(target) = queue
+                .arguments
+                .target
+                .as_mut()
+                .filter(|_| is_chosen && !self.is_calm)
+            {
+                target.exchange = [ONCE, UNIQUE, HISTORY][rng.random_range(0..3)].to_owned();
             }
         }
     }

@@ -38,7 +38,7 @@ mod volatile;
 use rand::RngExt;
 
 use super::coverage::Coverage;
-use stage::{Age, PLAIN, ROUNDS_MAX, Stage};
+use stage::{Age, PLAIN, ROUNDS_MAX, Stage, TX};
 
 /// Histories that are run by default.
 pub const SEEDS: u64 = 1000;
@@ -113,11 +113,14 @@ impl Stage {
             self.call_any();
             return self.compare();
         }
-        if self.age == Age::Now && self.rng.random_bool(0.03) {
-            if self.rng.random_bool(0.6) {
-                self.own();
-            } else {
-                self.lack_a_right();
+        if self.age == Age::Now && self.rng.random_bool(0.04) {
+            match self.rng.random_range(0..10) {
+                0..4 => self.own(),
+                4..7 => self.lack_a_right(),
+                _ => {
+                    let which = self.rng.random_range(0..self.links.len());
+                    self.end_transaction(which, (self.links[which].number, TX));
+                }
             }
             return self.compare();
         }

@@ -53,6 +53,9 @@ pub struct Model {
     pub offered_at: u64,
     /// What [`HISTORY`](super::remembering::HISTORY) keeps, oldest first.
     pub history: VecDeque<Message>,
+    /// The last steps in which a dead letter went there, and to an exchange that looks at keys.
+    pub recorded: u64,
+    pub haunted: u64,
     /// Who waits for replies, by address: a channel, and its consumer's number.
     pub requesters: BTreeMap<String, (Place, u64)>,
     pub channels: BTreeMap<Place, Channel>,
@@ -82,6 +85,8 @@ impl Model {
             caches: Cache::all(),
             offered_at: 0,
             history: VecDeque::new(),
+            recorded: 0,
+            haunted: 0,
             requesters: BTreeMap::new(),
             channels: BTreeMap::new(),
             held: BTreeMap::new(),

@@ -30,6 +30,15 @@ impl Model {
             Hashed::Timestamp => message.timestamp.is_none(),
             Hashed::RoutingKey => false,
         };
+        let bindings = self.topology.bindings.iter();
+        let mut of_it = bindings.filter(|binding| binding.source == message.exchange);
+        let first = of_it.next();
+        let has_choice =
+            of_it.any(|binding| first.is_some_and(|first| first.destination != binding.destination));
+        if has_none && has_choice {
+            self.coverage
+                .note("a hash chose among several for want of what it looks at");
+        }
         self.coverage.note(match hashed {
             _ if has_none => "a hash chose a queue for want of what it looks at",
             Hashed::Header => "a hash of a header chose a queue",

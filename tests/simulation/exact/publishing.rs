@@ -5,7 +5,7 @@ use rand::RngExt;
 use super::consumers::Place;
 use super::content::Kind;
 use super::detours::{LATE, ONCE, UNIQUE};
-use super::exchanges::{CHANCE, LOCAL};
+use super::exchanges::{BY_PROPERTIES, CHANCE, EXCHANGES, ExchangeSpec, LOCAL};
 use super::layout::KEYS;
 use super::link::Event;
 use super::message::Message;
@@ -72,6 +72,15 @@ impl Stage {
             }
             if self.age >= Age::Common && place.1 != TX && self.rng.random_bool(0.25) {
                 exchange = [ONCE, UNIQUE, CHANCE, LOCAL][self.rng.random_range(0..4)];
+            }
+            if self.age == Age::Now && self.rng.random_bool(0.15) {
+                let bindings = &self.model.topology.bindings;
+                let has_choice = |spec: &&ExchangeSpec| {
+                    let of = bindings.iter().filter(|binding| binding.source == spec.name);
+                    of.count() > 1
+                };
+                let spec = EXCHANGES[BY_PROPERTIES].iter().find(has_choice);
+                exchange = spec.map_or(exchange, |spec| spec.name);
             }
             if [CHANCE, LOCAL].contains(&exchange) && self.window.is_some() {
                 exchange = "fan";

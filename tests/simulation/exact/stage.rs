@@ -82,6 +82,9 @@ impl Stage {
         if !is_restless && rng.random_bool(0.5) {
             layout.calm_down();
         }
+        if age == Age::Now {
+            layout.haunt(&mut rng);
+        }
         let node = Node::limited(window, 1 << 20, node_limits(&layout, age));
         let topology = Topology {
             exchanges: layout.exchanges.clone(),

@@ -238,7 +238,7 @@ impl Stage {
         assert_eq!(usize::try_from(purged), Ok(count), "purged from {name}");
     }
 
-    fn end_transaction(&mut self, which: usize, place: Place) {
+    pub fn end_transaction(&mut self, which: usize, place: Place) {
         assert_eq!(self.model.channel(place).mode, Mode::Transaction);
         if self.rng.random_bool(0.15) {
             self.links[which].send(place.1, (90, 30), &[]);
