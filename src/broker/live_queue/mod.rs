@@ -10,8 +10,8 @@ mod origin;
 mod surroundings;
 mod take;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use amq_protocol::types::FieldTable;
 use parking_lot::Mutex;
@@ -140,6 +140,9 @@ pub struct LiveQueue {
     pub vhost: Arc<str>,
     /// What it was declared with.
     pub definition: QueueDefinition,
+    /// What has to be committed before anybody is told that it is there; nothing if a start found it, or it is not
+    /// durable.
+    pub declared: OnceLock<Sequence>,
     options: QueueOptions,
     store: Arc<dyn Store>,
     surroundings: Surroundings,

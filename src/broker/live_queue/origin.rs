@@ -1,7 +1,7 @@
 //! Where a live queue comes from: a declaration, or the store.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
@@ -102,6 +102,7 @@ impl LiveQueue {
             id: surroundings.ids.live(),
             vhost: Arc::clone(vhost),
             definition,
+            declared: OnceLock::new(),
             options,
             store: Arc::clone(store),
             surroundings: surroundings.clone(),

@@ -52,7 +52,7 @@ impl Vhost {
         let mut topology = self.topology.write();
         if let Some(existing) = topology.exchanges.get(&asked.name) {
             check_equivalence(&existing.definition, &asked)?;
-            return Ok(self.last_change().filter(|_| asked.durable));
+            return Ok(existing.declared);
         }
         let entity = Entity::Exchange(Arc::clone(&asked.name));
         self.check_new_exchange(&topology, &entity)?;
@@ -84,18 +84,26 @@ impl Vhost {
         topology.insert_exchange(definition, delayed, self.exchange_tally.count());
         self.equip(&mut topology, &name);
         self.touch();
-        Ok(self.append_change(operations))
+        let sequence = self.append_change(operations);
+        if let Some(exchange) = topology.exchanges.get_mut(&name) {
+            exchange.declared = sequence;
+        }
+        Ok(sequence)
     }
 
-    /// Whether the exchange exists (`exchange.declare` with `passive`).
+    /// Whether the exchange exists (`exchange.declare` with `passive`), and what has to be committed before anybody is
+    /// told so.
     ///
     /// # Errors
     /// When it does not, or is the default exchange.
-    pub fn check_exchange(&self, name: &str) -> Result<(), Refusal> {
+    pub fn check_exchange(&self, name: &str) -> Result<Option<Sequence>, Refusal> {
         if name.is_empty() {
             return Err(Refusal::DefaultExchange);
         }
-        self.topology.read().exchange(name).map(|_| ())
+        self.topology
+            .read()
+            .exchange(name)
+            .map(|exchange| exchange.declared)
     }
 
     /// The type of an exchange, if it exists.

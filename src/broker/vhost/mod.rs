@@ -162,6 +162,8 @@ impl exchange::Destination for Destination {
 #[derive(Debug)]
 struct Exchange {
     definition: ExchangeDefinition,
+    /// What has to be committed before anybody is told that it is there.
+    declared: Option<Sequence>,
     bindings: Bindings<Destination>,
     /// Where messages go that its bindings lead nowhere.
     alternate: Option<Arc<str>>,
@@ -264,8 +266,8 @@ impl Vhost {
         self.topology.read().queues.values().cloned().collect()
     }
 
-    /// What has to be committed before anybody is told that something durable was there already, or was gone: somebody
-    /// else may have asked for that just now.
+    /// What has to be committed before anybody is told that a durable binding was there already, or that something was
+    /// gone: somebody else may have asked for that just now.
     pub fn last_change(&self) -> Option<Sequence> {
         let last = self.changed.load(Ordering::Acquire);
         (last > 0).then_some(Sequence(last))
@@ -305,6 +307,7 @@ impl Topology {
             alternate: policies::alternate(&self.policies, &definition),
             memory: Memory::default(),
             definition,
+            declared: None,
             _counted: counted,
             delayed,
         };

@@ -80,7 +80,7 @@ impl Vhost {
             return Ok(QueueDeclared {
                 queue: Arc::clone(queue),
                 is_new: false,
-                sequence: self.last_change().filter(|_| queue.definition.durable),
+                sequence: queue.declared.get().copied(),
             });
         }
         self.check_new_queue(&topology, &asked.name)?;
@@ -122,6 +122,9 @@ impl Vhost {
         self.touch();
         let operation = stored.map(|id| queue.declaration(id));
         let sequence = self.append_change(operation.into_iter().collect());
+        if let Some(sequence) = sequence {
+            queue.declared.set(sequence).expect("it is new");
+        }
         drop(topology);
         queue.start();
         Ok(QueueDeclared {

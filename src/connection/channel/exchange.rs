@@ -62,8 +62,7 @@ fn declare(session: &Session, declare: exchange::Declare) -> Result<Option<Seque
         if !exchange.is_empty() {
             session.check_any(&entity)?;
         }
-        session.vhost.check_exchange(&exchange)?;
-        return Ok(session.vhost.last_change());
+        return Ok(session.vhost.check_exchange(&exchange)?);
     }
     let kind = name(&declare.kind);
     if !is_exchange_type(&kind) {

@@ -122,8 +122,7 @@ impl Channel {
         let found = session.vhost.queue(&queue, session.id)?;
         found.touch();
         self.last_queue = Some(queue);
-        let after = session.vhost.last_change();
-        Ok((after.filter(|_| found.definition.durable), declare_ok(&found)))
+        Ok((found.declared.get().copied(), declare_ok(&found)))
     }
 
     /// The queue that a method names; an empty name is the one declared last on this channel.
