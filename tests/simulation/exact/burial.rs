@@ -68,6 +68,32 @@ impl Model {
         (false, Some(seen))
     }
 
+    /// The queues that a letter goes to, whether an exchange has taken it, and the key that it left in one.
+    fn route_letter(&mut self, burial: &Burial) -> (Vec<String>, bool, Option<Seen>) {
+        let (message, keys) = (&burial.message, &burial.routing_keys);
+        let mut queues = self
+            .topology
+            .route(&message.exchange, keys, message, &self.queues);
+        if let Some(due) = self.due(&message.exchange, message) {
+            self.delay(message.clone(), due, keys.clone());
+            return (Vec::new(), true, None);
+        }
+        let (is_known, mut key) = self.haunt(message);
+        if is_known {
+            return (Vec::new(), true, None);
+        }
+        let count = queues.len();
+        queues.retain(|queue| burial.may_enter(queue));
+        if queues.len() < count {
+            self.coverage.note("a dead letter would have gone in circles");
+        }
+        if let Some(seen) = key.take_if(|_| queues.is_empty()) {
+            // The next one may have its key.
+            self.unlearn(&seen);
+        }
+        (queues, false, key)
+    }
+
     fn bury_together(
         &mut self,
         queue: &str,
@@ -80,34 +106,9 @@ impl Model {
         for letter in letters {
             self.coverage.note(letter.reason.event());
             let burial = Burial::new(&letter.message, letter.reason, queue, target, self.now);
-            let mut queues = self.topology.route(
-                &target.exchange,
-                &burial.routing_keys,
-                &burial.message,
-                &self.queues,
-            );
-            if let Some(due) = self.due(&target.exchange, &burial.message) {
-                self.delay(burial.message.clone(), due, burial.routing_keys.clone());
-                queues.clear();
-                is_taken.push(true);
-                keys.push(None);
-            } else {
-                let (is_known, key) = self.haunt(&burial.message);
-                if is_known {
-                    queues.clear();
-                }
-                is_taken.push(is_known);
-                keys.push(key);
-            }
-            let count = queues.len();
-            queues.retain(|queue| burial.may_enter(queue));
-            if queues.len() < count {
-                self.coverage.note("a dead letter would have gone in circles");
-            }
-            if let Some(seen) = keys.last_mut().and_then(|key| key.take_if(|_| queues.is_empty())) {
-                // The next one may have its key.
-                self.unlearn(&seen);
-            }
+            let (queues, is_known, key) = self.route_letter(&burial);
+            is_taken.push(is_known);
+            keys.push(key);
             routed.push((burial.message, queues));
         }
         let groups = self.groups(&routed);

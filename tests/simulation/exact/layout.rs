@@ -344,7 +344,7 @@ impl Layout {
                 .as_mut()
                 .filter(|_| is_chosen && !self.is_calm)
             {
-                target.exchange = [ONCE, UNIQUE, HISTORY][rng.random_range(0..3)].to_owned();
+                [ONCE, UNIQUE, HISTORY][rng.random_range(0..3)].clone_into(&mut target.exchange);
             }
         }
     }
