@@ -20,12 +20,17 @@ impl Model {
         let names: Vec<String> = self.queues.keys().cloned().collect();
         for name in names {
             let now = self.now;
+            let may_get_more = is_released || senders.iter().any(|sender| *sender != name);
             if self.queue(&name).is_expired(now) {
                 self.coverage.note("an unused queue expired");
+                // A letter that it took before went with it; after it nobody takes that letter.
+                self.doubt(
+                    may_get_more,
+                    "(ended: an unused queue expired beside what may go there)",
+                );
                 self.delete_queue(&name);
                 continue;
             }
-            let may_get_more = is_released || senders.iter().any(|sender| *sender != name);
             self.tick_queue(&name, due.contains(&name), may_get_more);
         }
     }
