@@ -207,7 +207,8 @@ impl Stage {
             403 => "a channel ended by 403",
             404 => "a channel ended by 404",
             405 => "a channel ended by 405",
-            _ => "a channel ended by 406",
+            406 => "a channel ended by 406",
+            other => panic!("no channel is to end by {other}"),
         });
         self.model.end_channel(place);
         self.compare();
@@ -230,7 +231,8 @@ impl Stage {
             530 => "a connection ended by 530",
             504 => "a connection ended by 504",
             503 => "a connection ended by 503",
-            _ => "a connection ended by 501",
+            501 => "a connection ended by 501",
+            other => panic!("no connection is to end by {other}"),
         });
     }
 

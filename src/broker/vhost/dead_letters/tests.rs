@@ -1,6 +1,7 @@
 //! Queues that bury in each other, on a clock and a store of the test's own.
 
 mod histories;
+mod once;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -273,52 +274,6 @@ fn at_least_once_keeps_what_nobody_takes_and_offers_it_again() {
     world.pass(10_000);
     assert_eq!(world.stored(), [pair("dead", "job")]);
     assert!(World::publish(&work, "more"));
-}
-
-#[test]
-fn a_letter_that_repeats_what_may_still_be_refused_stays_until_that_is_decided() {
-    let mut world = World::new();
-    let mut arguments = FieldTable::default();
-    arguments.insert("x-message-deduplication".into(), AMQPValue::Boolean(true));
-    let once = ExchangeDeclaration {
-        name: "once".into(),
-        kind: "fanout".into(),
-        durable: true,
-        auto_delete: false,
-        internal: false,
-        arguments,
-    };
-    let declared = world.vhost.declare_exchange::<Refusal>(once, |_| Ok(()));
-    declared.expect("it is acceptable");
-    let dead = world.declare("dead", &[], &[]);
-    let bound = world
-        .vhost
-        .bind_queue(&dead, &"once".into(), b"", &FieldTable::default());
-    bound.expect("both are there");
-    let quorum = [
-        ("x-queue-type", "quorum"),
-        ("x-dead-letter-strategy", "at-least-once"),
-        ("x-overflow", "reject-publish"),
-        ("x-dead-letter-exchange", "once"),
-    ];
-    let work = world.declare("work", &[("x-message-ttl", 100)], &quorum);
-    let mut headers = Vec::new();
-    let key = AMQPValue::LongString("key".into());
-    field_table::write_entry(&mut headers, b"x-deduplication-header", &key);
-    let properties = content::with_headers(PERSISTENT, Some(&headers));
-    let [other, job] = [(b"once", "other"), (b"work", "job")]
-        .map(|(at, body)| Message::new(at, b"", &properties, body.as_bytes()));
-    let (_, mut traces) = world.vhost.pass(&other, &[]);
-    work.publish(std::iter::once(job));
-    world.pass(100);
-    assert_eq!(
-        world.stored(),
-        [pair("work", "job")],
-        "the other one is undecided"
-    );
-    world.vhost.settle_traces(&mut traces, true);
-    world.pass(10_000);
-    assert_eq!(world.stored(), [pair("dead", "job")], "it was refused");
 }
 
 #[test]
