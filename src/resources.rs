@@ -43,8 +43,9 @@ const ARRIVALS_SHARE: u64 = 8;
 /// What waits for the disk has this share of the mark at most.
 const PENDING_SHARE: u64 = 8;
 
-/// Of what is left to the mark, consumers that settle nothing are given three quarters before the next look: the
-/// allocator's size classes take up to a quarter more than what is asked for.
+/// Consumers that settle nothing are held back where an alarm would end, below the mark: they alone do not raise one. Of
+/// what is left until there they are given three quarters before the next look: the allocator's size classes take up to
+/// a quarter more than what is asked for.
 const HELD_SHARE: (u64, u64) = (3, 4);
 
 /// More than the system says of a process, bytes.
@@ -115,8 +116,8 @@ impl Resources {
         if broker.set_alarm(Alarm::Memory, stands) {
             warn!(resident, mark = max, "memory alarm {}", word(stands));
         }
-        let room = max.saturating_sub(resident) / HELD_SHARE.1 * HELD_SHARE.0;
-        let is_dispatch_due = broker.renew_headroom(stands, room);
+        let left = (max - max / HYSTERESIS).saturating_sub(resident);
+        let is_dispatch_due = broker.renew_headroom(left / HELD_SHARE.1 * HELD_SHARE.0);
         let narrow_at = max / NARROW_SHARE;
         let is_narrow = is_over(resident, narrow_at, broker.has_narrow_windows());
         broker.narrow_windows(if is_narrow {

@@ -14,7 +14,7 @@ const ROOM_MAX: u64 = 1 << 62;
 pub struct Allowance {
     /// Bytes of ready messages that it keeps in memory at most, if its window is not smaller anyway.
     pub window_bytes: usize,
-    /// Memory is above its mark, or would be by now: consumers that settle nothing get nothing more.
+    /// Memory is near its mark, or would be by now: consumers that settle nothing get nothing more.
     pub holds_back: bool,
 }
 
@@ -65,12 +65,13 @@ impl Headroom {
         self.window_bytes.store(window_bytes, Ordering::Relaxed);
     }
 
-    /// The memory was looked at: it is above its mark or not, and so many bytes may be held in addition. Returns whether
-    /// consumers were held back until now and are no more.
-    pub fn renew(&self, is_above: bool, room: u64) -> bool {
+    /// The memory was looked at: so many bytes may be held in addition, and without any consumers are held back. Returns
+    /// whether they were until now and are no more.
+    pub fn renew(&self, room: u64) -> bool {
+        let holds_back = room == 0;
         self.room
             .store(room.min(ROOM_MAX).cast_signed(), Ordering::Relaxed);
-        self.holds_back.swap(is_above, Ordering::Relaxed) && !is_above
+        self.holds_back.swap(holds_back, Ordering::Relaxed) && !holds_back
     }
 
     /// A queue holds so many bytes now, of what is unacked or rests, that it can not write to the disk, and had `told`
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn who_fills_the_room_is_held_back_until_the_next_look() {
         let headroom = Headroom::default();
-        assert!(!headroom.renew(false, 2 << 20));
+        assert!(!headroom.renew(2 << 20));
         let (mut one, mut other) = (0, 0);
         headroom.hold(1 << 20, &mut one);
         headroom.hold((1 << 20) - 1, &mut other);
@@ -111,11 +112,11 @@ mod tests {
             headroom.allowance().holds_back,
             "nobody would call those that wait"
         );
-        assert!(headroom.renew(false, 1 << 20), "those that waited are due");
-        assert!(!headroom.renew(false, 1 << 20));
-        assert!(!headroom.renew(true, 0));
+        assert!(headroom.renew(1 << 20), "those that waited are due");
+        assert!(!headroom.renew(1 << 20));
+        assert!(!headroom.renew(0));
         assert!(headroom.allowance().holds_back);
-        assert!(headroom.renew(false, 1 << 20));
+        assert!(headroom.renew(1 << 20));
     }
 
     #[test]
@@ -123,7 +124,7 @@ mod tests {
         let headroom = Headroom::default();
         let mut told = 0;
         headroom.hold(1 << 30, &mut told);
-        headroom.renew(false, u64::MAX);
+        headroom.renew(u64::MAX);
         headroom.hold(0, &mut told);
         headroom.hold(1 << 20, &mut told);
         assert!(!headroom.allowance().holds_back);
@@ -132,7 +133,7 @@ mod tests {
     #[test]
     fn a_queue_tells_in_steps_and_forgets_nothing() {
         let headroom = Headroom::default();
-        headroom.renew(false, STEP_BYTES as u64);
+        headroom.renew(STEP_BYTES as u64);
         let mut told = 0;
         for bytes in 1..STEP_BYTES {
             headroom.hold(bytes, &mut told);

@@ -299,10 +299,9 @@ impl Broker {
         true
     }
 
-    /// Memory is above its mark or not, and consumers may hold so many bytes more: see [`Headroom::renew`]. If it returns
-    /// true, [`Broker::dispatch_all`] is due.
-    pub fn renew_headroom(&self, is_above: bool, room: u64) -> bool {
-        self.shared.headroom.renew(is_above, room)
+    /// Consumers may hold so many bytes more: see [`Headroom::renew`]. If it returns true, [`Broker::dispatch_all`] is due.
+    pub fn renew_headroom(&self, room: u64) -> bool {
+        self.shared.headroom.renew(room)
     }
 
     /// How many queues there are, in all vhosts.
