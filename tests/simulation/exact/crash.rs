@@ -4,7 +4,7 @@
 //! several transactions it may also be something in between: then each message has to be where it was before or
 //! after, and the history ends.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt;
 
@@ -259,16 +259,7 @@ impl Stage {
         let mut model = states[*best].clone();
         model.coverage = coverage;
         for index in fitting {
-            model.doubt(
-                !model.knows_the_same_as(&states[index]),
-                "(ended: a crash left one of several states)",
-            );
-            // Where the step before or behind takes several transactions, that of a count may have been the last or first.
-            for beside in [index.checked_sub(1), Some(index + 1)] {
-                let beside = beside.and_then(|index| states.get(index));
-                let is_doubtful = beside.is_some_and(|beside| !model.counts_the_same_as(beside));
-                model.doubt(is_doubtful, "(ended: a crash came beside a step that counts)");
-            }
+            model.doubt_whether_left(&states, index);
         }
         model.see_what_was_seen(last);
         model.step = last.step;
@@ -393,18 +384,43 @@ impl Model {
         counts
     }
 
+    /// The crash may have left the state of that index instead, or something between that and the one beside it.
+    fn doubt_whether_left(&mut self, states: &[Self], index: usize) {
+        self.doubt(
+            !self.knows_the_same_as(&states[index]),
+            "(ended: a crash left one of several states)",
+        );
+        // Where the step before or behind takes several transactions, that of a count may have been the last or first.
+        for beside in [index.checked_sub(1), Some(index + 1)] {
+            let beside = beside.and_then(|index| states.get(index));
+            let is_doubtful = beside.is_some_and(|beside| !self.counts_the_same_as(beside));
+            self.doubt(is_doubtful, "(ended: a crash came beside a step that counts)");
+        }
+        // The first transaction of the next step may have left a key, and no message if that was acked at once.
+        let next = states.get(index + 1);
+        let is_doubtful = next.is_some_and(|next| self.stored_keys() != next.stored_keys());
+        self.doubt(
+            is_doubtful,
+            "(ended: a crash came before a step that leaves keys)",
+        );
+    }
+
+    /// The keys on disk, of queues and of exchanges, and until when each is known.
+    fn stored_keys(&self) -> BTreeSet<(&str, &str, u64)> {
+        let queues = self.queues.iter().flat_map(|(name, queue)| {
+            let keys = queue.stored_keys.iter();
+            keys.map(|(key, until)| (name.as_str(), key.as_str(), *until))
+        });
+        let exchanges = self.caches.iter().flat_map(|(name, cache)| {
+            let rows = cache.rows.iter();
+            rows.map(|(until, key)| (*name, key.as_str(), *until))
+        });
+        queues.chain(exchanges).collect()
+    }
+
     /// Whether another state says the same of the messages that both have.
     fn knows_the_same_as(&self, other: &Self) -> bool {
-        let keys = |model: &Self| {
-            let queues = model.queues.iter();
-            let of_queues = queues.map(|(name, queue)| (name.clone(), queue.stored_keys.clone()));
-            let of_exchanges = model.caches.values().map(|cache| cache.rows.clone());
-            (
-                of_queues.collect::<BTreeMap<_, _>>(),
-                of_exchanges.collect::<Vec<_>>(),
-            )
-        };
-        keys(self) == keys(other)
+        self.stored_keys() == other.stored_keys()
             && self.delays_the_same_as(other)
             && self.queues.iter().all(|(name, queue)| {
                 let others = other

@@ -57,7 +57,7 @@ pub const SEEDS: u64 = 1000;
 pub const REGRESSIONS: &[u64] = &[
     5, 251, 284, 540, 3002, 1_000_298, 1_001_482, 1_002_080, 1_010_195, 1_012_155, 1_013_039, 1_016_035,
     1_019_008, 1_025_163, 1_026_699, 5_003_704, 5_008_351, 5_016_778, 5_020_344, 7_001_249, 8_005_564,
-    9_007_774, 10_002_080,
+    9_007_774, 10_002_080, 11_008_759,
 ];
 
 /// Of these, those that are drawn as when they were found: before hashes, chance, history, replies, limits, and
@@ -71,7 +71,7 @@ const RESTLESS: &[u64] = &[3002];
 const RECENT: &[u64] = &[7_001_249, 8_005_564, 9_007_774];
 
 /// And those that are drawn as all others are.
-const PRESENT: &[u64] = &[10_002_080];
+const PRESENT: &[u64] = &[10_002_080, 11_008_759];
 
 const STEPS: u64 = 120;
 
