@@ -41,7 +41,7 @@ use super::coverage::Coverage;
 use stage::{Age, PLAIN, ROUNDS_MAX, Stage, TX};
 
 /// Histories that are run by default.
-pub const SEEDS: u64 = 1000;
+pub const SEEDS: u64 = 2000;
 
 /// Seeds that failed, or would without what was mended since: a queue was too long after a crash (5); a message rested
 /// for hours because the clock was set back (251); a dead letter that its queue keeps came back without its flag (284);
