@@ -186,12 +186,14 @@ fn purge(session: &Session, queue: Arc<str>) -> Result<Reply, Denied> {
     let queue = session.vhost.queue(entity.name(), session.id)?;
     let (count, outcome) = queue.purge();
     // What is gone already may have been purged by somebody else just now.
-    let after = outcome
-        .sequence
-        .unwrap_or_else(|| session.broker.stores.durable.append(&mut Vec::new()));
+    let appended = || session.broker.stores.durable.append(&mut Vec::new());
+    let after = queue
+        .definition
+        .durable
+        .then(|| outcome.sequence.unwrap_or_else(appended));
     let message_count = saturated(count);
     Ok((
-        Some(after).filter(|_| queue.definition.durable),
+        after,
         queue::AMQPMethod::PurgeOk(queue::PurgeOk { message_count }),
     ))
 }

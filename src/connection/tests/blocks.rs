@@ -3,7 +3,7 @@
 use super::*;
 
 /// A whole publish with these property flags and values.
-fn publish(exchange: &str, routing_key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
+pub(super) fn publish(exchange: &str, routing_key: &str, properties: &[u8], body: &[u8]) -> Vec<u8> {
     publish_as(false, exchange, routing_key, properties, body)
 }
 

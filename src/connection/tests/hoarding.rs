@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::blocks::publish;
 use super::*;
 use crate::config::{Limits, Watermark};
 use crate::resources::Resources;
@@ -9,19 +10,6 @@ use crate::resources::Resources;
 const DELIVER: (u16, u16) = (60, 60);
 const BODY_BYTES: usize = 100 << 10;
 const MESSAGES: usize = 600;
-
-/// A whole publish to the queue.
-fn publish_to(queue: &str) -> Vec<u8> {
-    let publish = basic::Publish {
-        routing_key: queue.into(),
-        ..basic::Publish::default()
-    };
-    let mut bytes = encoded(&AMQPClass::Basic(basic::AMQPMethod::Publish(publish)));
-    let size = (BODY_BYTES as u64).to_be_bytes();
-    frame::header_frame(&mut bytes, 1, &[&[0, 60, 0, 0], &size[..], &[0, 0]].concat());
-    frame::body_frame(&mut bytes, 1, &vec![7; BODY_BYTES]);
-    bytes
-}
 
 fn consume(queue: &str) -> Vec<u8> {
     let consume = basic::Consume {
@@ -68,7 +56,7 @@ fn who_fills_the_room_that_is_left_waits_for_the_next_look() {
     let [mut publisher, mut hoarder] = [(); 2].map(|()| opened(&broker, now, 0, false));
     publisher.receive(&declare("backlog"), now);
     for _ in 0..MESSAGES {
-        publisher.receive(&publish_to("backlog"), now);
+        publisher.receive(&publish("", "backlog", &[0, 0], &[7].repeat(BODY_BYTES)), now);
     }
     assert!(!resources.check_memory(&broker, RESIDENT).is_dispatch_due);
     hoarder.receive(&consume("backlog"), now);
